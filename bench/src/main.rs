@@ -1,0 +1,2 @@
+//! In-process benches.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Between processes.
+fn main() {}

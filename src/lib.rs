@@ -1,0 +1,2 @@
+//! Tidegate.
+#![forbid(unsafe_code)]
