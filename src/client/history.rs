@@ -1,0 +1,1 @@
+//! history: written in its own step.

@@ -1,0 +1,1 @@
+//! session: written in its own step.

@@ -1,0 +1,1 @@
+//! config: written in its own step.

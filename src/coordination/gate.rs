@@ -1,0 +1,1 @@
+//! gate: written in its own step.

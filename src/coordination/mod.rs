@@ -1,0 +1,3 @@
+//! A node's own stop.
+
+pub mod gate;

@@ -1,0 +1,1 @@
+//! apply: written in its own step.

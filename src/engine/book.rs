@@ -1,0 +1,1 @@
+//! book: written in its own step.

@@ -1,0 +1,1 @@
+//! dedup: written in its own step.

@@ -1,0 +1,1 @@
+//! market: written in its own step.

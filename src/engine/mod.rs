@@ -1,0 +1,9 @@
+//! The deterministic core: no socket, file, clock, thread or map that grows.
+
+pub mod apply;
+pub mod book;
+pub mod dedup;
+pub mod market;
+pub mod orders;
+pub mod outbox;
+pub mod refusals;

@@ -1,0 +1,1 @@
+//! orders: written in its own step.

@@ -1,0 +1,1 @@
+//! outbox: written in its own step.

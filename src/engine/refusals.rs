@@ -1,0 +1,1 @@
+//! refusals: written in its own step.

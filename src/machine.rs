@@ -1,0 +1,1 @@
+//! machine: written in its own step.

@@ -1,0 +1,1 @@
+//! commit: written in its own step.

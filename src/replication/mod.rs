@@ -1,0 +1,3 @@
+//! What must hold before a report may leave a node.
+
+pub mod commit;

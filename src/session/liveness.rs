@@ -1,0 +1,1 @@
+//! liveness: written in its own step.

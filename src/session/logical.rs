@@ -1,0 +1,1 @@
+//! logical: written in its own step.

@@ -1,0 +1,1 @@
+//! report_log: written in its own step.

@@ -1,0 +1,1 @@
+//! transport: written in its own step.

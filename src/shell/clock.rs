@@ -1,0 +1,1 @@
+//! clock: written in its own step.

@@ -1,0 +1,1 @@
+//! idle: written in its own step.

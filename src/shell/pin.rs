@@ -1,0 +1,1 @@
+//! pin: written in its own step.

@@ -1,0 +1,1 @@
+//! poll: written in its own step.

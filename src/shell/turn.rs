@@ -1,0 +1,1 @@
+//! turn: written in its own step.

@@ -1,0 +1,1 @@
+//! counters: written in its own step.

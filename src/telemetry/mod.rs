@@ -1,0 +1,3 @@
+//! Counts, never decides.
+
+pub mod counters;

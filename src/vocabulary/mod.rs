@@ -1,0 +1,17 @@
+//! The words every other folder shares. Depends on nothing.
+//!
+//! ```text
+//! units    numbers with a unit and a range
+//! fix      FIX and FIXP code sets; the values are the wire values
+//! message  what a client sends, as decoded and not yet judged
+//! settings what changes outcomes: instruments, owners, capacities
+//! record   what is journaled: the machine's only input
+//! event    what the machine answers
+//! ```
+
+pub mod event;
+pub mod fix;
+pub mod message;
+pub mod record;
+pub mod settings;
+pub mod units;

@@ -1,0 +1,1 @@
+//! decode: written in its own step.

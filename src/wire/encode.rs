@@ -1,0 +1,1 @@
+//! encode: written in its own step.

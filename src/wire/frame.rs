@@ -1,0 +1,1 @@
+//! frame: written in its own step.

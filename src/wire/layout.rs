@@ -1,0 +1,1 @@
+//! layout: written in its own step.
