@@ -432,10 +432,6 @@ mod tests {
             }
         }
         assert_eq!(OrdStatus::ALL.len(), 9);
-        assert_eq!(
-            Side::from_wire(1),
-            None,
-            "a code is a character, not a number"
-        );
+        assert_eq!(Side::from_wire(1), None, "a code is a character, not a number");
     }
 }

@@ -5,6 +5,7 @@
 //! little-endian at fixed offsets; a payload of the wrong length or with an unknown code is refused
 //! whole, so a build never half-understands a newer one's record.
 
+use super::bytes::Reader;
 use super::fix::{CodType, MarketPhase, ReportLevel};
 use super::settings::{AccountOwner, Capacities, Instrument, Owner, Setting};
 use super::units::{
@@ -202,16 +203,9 @@ impl<'a> Record<'a> {
         payload: &'a [u8],
     ) -> Result<Self, RecordError> {
         let known = RecordKind::from_stored(kind).ok_or(RecordError::UnknownKind(kind))?;
-        let body = RecordBody::decode(known, source, payload).ok_or(RecordError::BadPayload {
-            kind,
-            len: payload.len(),
-        })?;
-        Ok(Self {
-            index,
-            time,
-            epoch,
-            body,
-        })
+        let body = RecordBody::decode(known, source, payload)
+            .ok_or(RecordError::BadPayload { kind, len: payload.len() })?;
+        Ok(Self { index, time, epoch, body })
     }
 }
 
@@ -253,19 +247,10 @@ impl<'a> RecordBody<'a> {
     /// Writes the payload and returns its length, at most [`PAYLOAD_BYTES_MAX`]. A client message is
     /// its own payload and is stored without passing through here.
     pub fn encode<'b>(&'b self, scratch: &'b mut [u8; PAYLOAD_BYTES_MAX]) -> &'b [u8] {
-        let mut out = Writer {
-            bytes: scratch,
-            len: 0,
-        };
+        let mut out = PayloadWriter { bytes: scratch, len: 0 };
         match self {
             Self::ClientMessage { message, .. } => return message,
-            Self::SessionOpen {
-                id,
-                owner,
-                key_id,
-                timestamp,
-                ..
-            } => {
+            Self::SessionOpen { id, owner, key_id, timestamp, .. } => {
                 out.put(&id.0);
                 out.put(&timestamp.0.to_le_bytes());
                 out.put(&owner.0.to_le_bytes());
@@ -291,40 +276,28 @@ impl<'a> RecordBody<'a> {
             Self::SessionGap { next_seq_no, .. } => out.put(&next_seq_no.0.to_le_bytes()),
             Self::SessionDown { cause, .. } => out.put(&[*cause as u8]),
             Self::Tick => {}
-            Self::Admin {
-                who,
-                reason,
-                security_id,
-                phase,
-            } => {
+            Self::Admin { who, reason, security_id, phase } => {
                 out.put(&security_id.map_or(u32::MAX, |s| s.0).to_le_bytes());
                 out.put(&[phase.wire()]);
                 out.put(who.octets());
                 out.put(reason.octets());
             }
             Self::Config(setting) => encode_setting(setting, &mut out),
-            Self::EpochStart {
-                node,
-                incarnation,
-                prev_epoch,
-            } => {
+            Self::EpochStart { node, incarnation, prev_epoch } => {
                 out.put(&node.to_le_bytes());
                 out.put(&prev_epoch.0.to_le_bytes());
                 out.put(&incarnation.to_le_bytes());
             }
             Self::StateHash { output_digest } => out.put(&output_digest.to_le_bytes()),
         }
-        let Writer { bytes, len } = out;
+        let PayloadWriter { bytes, len } = out;
         bytes.split_at(len).0
     }
 
     fn decode(kind: RecordKind, source: u32, payload: &'a [u8]) -> Option<Self> {
         let session = SessionIdx(source);
         if kind == RecordKind::ClientMessage {
-            return Some(Self::ClientMessage {
-                session,
-                message: payload,
-            });
+            return Some(Self::ClientMessage { session, message: payload });
         }
         let mut r = Reader(payload);
         let body = match kind {
@@ -333,7 +306,7 @@ impl<'a> RecordBody<'a> {
                 session,
                 id: SessionId(r.take()?),
                 timestamp: Nanos(r.u64()?),
-                owner: OwnerIdx(u16::from_le_bytes(r.take()?)),
+                owner: OwnerIdx(r.u16()?),
                 key_id: Text::from_octets(r.take()?),
             },
             RecordKind::SessionBind => Self::SessionBind {
@@ -346,10 +319,7 @@ impl<'a> RecordBody<'a> {
                 report_level: ReportLevel::from_wire(r.u8()?)?,
                 key_id: Text::from_octets(r.take()?),
             },
-            RecordKind::SessionGap => Self::SessionGap {
-                session,
-                next_seq_no: Seq(r.u64()?),
-            },
+            RecordKind::SessionGap => Self::SessionGap { session, next_seq_no: Seq(r.u64()?) },
             RecordKind::SessionDown => Self::SessionDown {
                 session,
                 cause: match r.u8()? {
@@ -371,15 +341,13 @@ impl<'a> RecordBody<'a> {
                 prev_epoch: Epoch(r.u32()?),
                 incarnation: r.u64()?,
             },
-            RecordKind::StateHash => Self::StateHash {
-                output_digest: r.u64()?,
-            },
+            RecordKind::StateHash => Self::StateHash { output_digest: r.u64()? },
         };
-        r.0.is_empty().then_some(body)
+        r.is_empty().then_some(body)
     }
 }
 
-fn encode_setting(setting: &Setting, out: &mut Writer<'_>) {
+fn encode_setting(setting: &Setting, out: &mut PayloadWriter<'_>) {
     match setting {
         Setting::Capacities(c) => {
             out.put(&[0]);
@@ -433,61 +401,30 @@ fn decode_setting(r: &mut Reader<'_>) -> Option<Setting> {
             high_limit: Px::try_new(r.i64()?)?,
         }),
         2 => Setting::Owner(Owner {
-            owner: OwnerIdx(u16::from_le_bytes(r.take()?)),
+            owner: OwnerIdx(r.u16()?),
             id: r.u32()?,
             name: Text::from_octets(r.take()?),
             orders_max: r.u32()?,
         }),
-        3 => Setting::Account(AccountOwner {
-            account: Account(r.u32()?),
-            owner: OwnerIdx(u16::from_le_bytes(r.take()?)),
-        }),
+        3 => {
+            Setting::Account(AccountOwner { account: Account(r.u32()?), owner: OwnerIdx(r.u16()?) })
+        }
         _ => return None,
     })
 }
 
 /// Appends to a scratch that holds the largest payload.
-struct Writer<'b> {
+struct PayloadWriter<'b> {
     bytes: &'b mut [u8; PAYLOAD_BYTES_MAX],
     len: usize,
 }
 
-impl Writer<'_> {
+impl PayloadWriter<'_> {
     fn put(&mut self, octets: &[u8]) {
         let end = self.len + octets.len();
-        assert!(
-            end <= PAYLOAD_BYTES_MAX,
-            "a payload is larger than its scratch"
-        );
+        assert!(end <= PAYLOAD_BYTES_MAX, "a payload is larger than its scratch");
         self.bytes[self.len..end].copy_from_slice(octets);
         self.len = end;
-    }
-}
-
-/// Takes from the front; never reads past the end.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (front, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*front)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[octet]| octet)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.take().map(i64::from_le_bytes)
     }
 }
 
@@ -500,25 +437,11 @@ mod tests {
         let (kind, source) = (body.kind().stored(), body.source());
         let payload = body.encode(&mut scratch);
         let again = Record::decode(Index(7), Nanos(9), Epoch(2), kind, source, payload);
-        assert_eq!(
-            again,
-            Ok(Record {
-                index: Index(7),
-                time: Nanos(9),
-                epoch: Epoch(2),
-                body
-            })
-        );
+        assert_eq!(again, Ok(Record { index: Index(7), time: Nanos(9), epoch: Epoch(2), body }));
         if kind != RecordKind::ClientMessage.stored() && !payload.is_empty() {
             let cut = &payload[..payload.len() - 1];
             let refused = Record::decode(Index(7), Nanos(9), Epoch(2), kind, source, cut);
-            assert_eq!(
-                refused,
-                Err(RecordError::BadPayload {
-                    kind,
-                    len: cut.len()
-                })
-            );
+            assert_eq!(refused, Err(RecordError::BadPayload { kind, len: cut.len() }));
         }
     }
 
@@ -526,10 +449,7 @@ mod tests {
     fn every_record_is_what_it_was() {
         let session = SessionIdx(5);
         let key_id = Text::new("firm-a");
-        check(RecordBody::ClientMessage {
-            session,
-            message: &[1, 2, 3],
-        });
+        check(RecordBody::ClientMessage { session, message: &[1, 2, 3] });
         check(RecordBody::SessionOpen {
             session,
             id: SessionId([3; 16]),
@@ -549,18 +469,9 @@ mod tests {
                 report_level: ReportLevel::Status,
             });
         }
-        check(RecordBody::SessionGap {
-            session,
-            next_seq_no: Seq(9),
-        });
-        check(RecordBody::SessionDown {
-            session,
-            cause: DownCause::Terminate,
-        });
-        check(RecordBody::SessionDown {
-            session,
-            cause: DownCause::Disconnect,
-        });
+        check(RecordBody::SessionGap { session, next_seq_no: Seq(9) });
+        check(RecordBody::SessionDown { session, cause: DownCause::Terminate });
+        check(RecordBody::SessionDown { session, cause: DownCause::Disconnect });
         check(RecordBody::Tick);
         for security_id in [None, Some(SecurityId(2))] {
             check(RecordBody::Admin {
@@ -570,14 +481,8 @@ mod tests {
                 phase: MarketPhase::Trading,
             });
         }
-        check(RecordBody::EpochStart {
-            node: 1,
-            incarnation: 3,
-            prev_epoch: Epoch(1),
-        });
-        check(RecordBody::StateHash {
-            output_digest: u64::MAX,
-        });
+        check(RecordBody::EpochStart { node: 1, incarnation: 3, prev_epoch: Epoch(1) });
+        check(RecordBody::StateHash { output_digest: u64::MAX });
     }
 
     #[test]

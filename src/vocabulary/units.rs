@@ -143,11 +143,7 @@ impl Px {
     /// The price, unless it is outside `[-2^60, 2^60]`.
     #[must_use]
     pub const fn try_new(raw: i64) -> Option<Self> {
-        if raw >= -Self::ABS_MAX && raw <= Self::ABS_MAX {
-            Some(Self(raw))
-        } else {
-            None
-        }
+        if raw >= -Self::ABS_MAX && raw <= Self::ABS_MAX { Some(Self(raw)) } else { None }
     }
 
     /// The value x 1e-8.
@@ -186,11 +182,7 @@ impl Qty {
     /// The quantity, unless it is outside `[0, 2^40]`.
     #[must_use]
     pub const fn try_new(raw: i64) -> Option<Self> {
-        if raw >= 0 && raw <= Self::MAX.0 {
-            Some(Self(raw))
-        } else {
-            None
-        }
+        if raw >= 0 && raw <= Self::MAX.0 { Some(Self(raw)) } else { None }
     }
 
     /// The value.
@@ -216,10 +208,7 @@ impl Qty {
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {
         let sum = self.0 + other.0;
-        assert!(
-            sum <= Self::MAX.0,
-            "a sum of one order's parts is above its largest quantity"
-        );
+        assert!(sum <= Self::MAX.0, "a sum of one order's parts is above its largest quantity");
         Self(sum)
     }
 
@@ -270,11 +259,7 @@ impl<const N: usize> Text<N> {
         let mut octets = [0; N];
         let mut i = 0;
         while i < N && i < source.len() {
-            octets[i] = if source[i] >= b' ' && source[i] <= b'~' {
-                source[i]
-            } else {
-                b'?'
-            };
+            octets[i] = if source[i] >= b' ' && source[i] <= b'~' { source[i] } else { b'?' };
             i += 1;
         }
         Self(octets)
@@ -295,11 +280,7 @@ impl<const N: usize> Text<N> {
     /// The text up to the first NUL; octets that are not ASCII end it too.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        let len = self
-            .0
-            .iter()
-            .position(|&o| o == 0 || !o.is_ascii())
-            .unwrap_or(N);
+        let len = self.0.iter().position(|&o| o == 0 || !o.is_ascii()).unwrap_or(N);
         std::str::from_utf8(self.0.split_at(len).0).unwrap_or("")
     }
 }
