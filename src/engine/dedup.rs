@@ -1,1 +1,475 @@
-//! dedup: written in its own step.
+//! Dedup: each key is accepted once, and every later use of it gets the first answer.
+//!
+//! A client that hears nothing sends again, after a reconnect, on a new session, to another node. A
+//! set of seen ids would keep the order from running twice but could not say what became of it. So
+//! each key (owner, ClOrdID) keeps its final outcome, for a stated time, and exactly: no filter that
+//! is right most of the time, since one wrong answer is an order lost or done twice.
+//!
+//! ```text
+//!            old end                            young end
+//! keys   ->  [ tail ............................ head )      a fixed ring in order of arrival
+//! map        (tag, position) by hash, two slots a key        find, without reading the ring
+//! ```
+//!
+//! Forgetting is by time alone. Arrivals never fall from the old end to the young one, so what is
+//! due stands at the old end, and each step looks at two entries there and at no other: no sweep, no
+//! pause. A key whose order is still open when its time comes goes to the young end and arrives
+//! again, now. Keeping its first arrival would break the order of the ring, and a ring of nothing
+//! but old open orders would turn by two entries at every step; arriving again, each moves once a
+//! retention. The price: after such an order closes, its key stays for up to one retention more.
+//!
+//! When full: `try_insert` refuses ([`TableFull`], a retryable refusal "capacity"). A live key is
+//! never forgotten to make room. [`Dedup::is_nearly_full`] is the alarm, at 7/8.
+//!
+//! Memory: 112 octets a key (96 in the ring, 16 in the map), all of it allocated and written by
+//! [`Dedup::new`]: 0.11 GiB for 2^20 keys, 1.75 GiB for 2^24.
+
+use super::key_map::{KeyHasher, KeyMap};
+use crate::limits::KEYS_EXPIRED_A_STEP_MAX;
+use crate::vocabulary::fix::{OrdStatus, OrdType, Side, TimeInForce};
+use crate::vocabulary::message::{NULL_I64, NULL_U64};
+use crate::vocabulary::units::{ClOrdId, Nanos, OrderId, OrderSlot, OwnerIdx, Qty, SenderSubId};
+
+pub use super::key_map::KeyHash;
+
+/// Largest ring: 7 GiB. The map's tag keeps 5 bits beyond the home slot even then.
+pub const KEY_COUNT_MAX: u32 = 1 << 26;
+/// Smallest ring: what one step may touch at the old end.
+pub const KEY_COUNT_MIN: u32 = 2;
+const _: () = assert!(KEYS_EXPIRED_A_STEP_MAX <= KEY_COUNT_MIN);
+
+/// The position of a key in the ring: a count of arrivals that wraps at 2^32.
+///
+/// Its low bits are the ring's slot, so the map's 32 bits hold it whole. It is valid until the key
+/// is removed, or moved ([`Expired::moves`] tells where to); use after that is an assertion, as a
+/// position comes back only after 2^32 more arrivals. It is an address, not state: a restored table
+/// gives other positions, so no digest and no snapshot may hold one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct KeyIdx(pub u32);
+
+/// What became of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyState {
+    /// The order is open; its current state is in the order arena.
+    Open(OrderSlot),
+    /// The order ended; its outcome is in the entry.
+    Closed,
+    /// The order was refused for good; the reason is in the entry.
+    Refused,
+}
+
+/// A [`KeyState`] in 4 octets: the slot of the open order, or one of the two largest numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PackedState(u32);
+
+/// One key and everything that the answer to its repetition needs; 96 octets.
+///
+/// The first 32 octets are what `find`, the comparison of parameters and `expire` read. As entries
+/// are aligned to 32, they are always in one cache line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C, align(32))]
+pub struct KeyEntry {
+    /// ClOrdID(11), the second half of the key.
+    pub cl_ord_id: ClOrdId,
+    /// Of the parameters (ruling F06): an equal fingerprint means the same request.
+    pub fingerprint: u64,
+    /// Active time of the arrival, or of the last move to the young end.
+    pub arrival: Nanos,
+    /// What became of it; read it by [`KeyEntry::state`].
+    pub state: PackedState,
+    /// The owner, the first half of the key.
+    pub owner: OwnerIdx,
+    /// The SBE template of the request: 100 or 101.
+    pub template: u16,
+
+    /// OrderID(37); 0 if refused.
+    pub order_id: OrderId,
+    /// Price(44) x 1e-8, or `NULL_I64`; null if refused.
+    pub price: i64,
+    /// OrderQty(38); 0 if refused.
+    pub order_qty: Qty,
+    /// CumQty(14) when the order closed; 0 if refused, not kept up while it is open.
+    pub cum_qty: Qty,
+    /// TransactTime(60) of the order's last event, or of the refusal; not kept up while open.
+    pub transact_time: Nanos,
+    /// ClOrdID(11) of the cancel that closed the order; 0 if none did.
+    pub closing_cl_ord_id: ClOrdId,
+    /// SecurityID(48) as sent.
+    pub security_id: u32,
+    /// Account(1) as sent.
+    pub account: u32,
+    /// SenderSubID(50).
+    pub sender_sub_id: SenderSubId,
+    /// Side(54); without meaning if refused.
+    pub side: Side,
+    /// OrdType(40); without meaning if refused.
+    pub ord_type: OrdType,
+    /// TimeInForce(59); without meaning if refused.
+    pub time_in_force: TimeInForce,
+    /// PostOnly; without meaning if refused.
+    pub post_only: bool,
+    /// OrdStatus(39) when the order closed, or Rejected; not kept up while open.
+    pub ord_status: OrdStatus,
+    /// Row of the table of refusals; without meaning unless refused.
+    pub refusal: u8,
+}
+
+const _: () = assert!(size_of::<KeyEntry>() == 96 && align_of::<KeyEntry>() == 32);
+const _: () = assert!(std::mem::offset_of!(KeyEntry, order_id) == 32);
+
+/// How an order ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// OrdStatus(39), the last.
+    pub ord_status: OrdStatus,
+    /// CumQty(14), the last; at most OrderQty.
+    pub cum_qty: Qty,
+    /// TransactTime(60) of the last event.
+    pub transact_time: Nanos,
+    /// ClOrdID(11) of the cancel that closed it; 0 if none did.
+    pub closing_cl_ord_id: ClOrdId,
+}
+
+/// Every place of the ring holds a key that may not be forgotten yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TableFull;
+
+/// What one step of [`Dedup::expire`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use = "open orders must be told where their keys went"]
+pub struct Expired {
+    /// Keys forgotten, in `[0, KEYS_EXPIRED_A_STEP_MAX]`.
+    pub removed: u32,
+    moves: [Option<Moved>; KEYS_EXPIRED_A_STEP_MAX as usize],
+}
+
+/// The key of an open order went to the young end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// The open order.
+    pub slot: OrderSlot,
+    /// Where its key is now.
+    pub to: KeyIdx,
+}
+
+/// The table.
+///
+/// Invariants: no two entries have one key; each entry of the ring, and nothing else, is found
+/// through the map; arrivals do not fall from tail to head; entries never outnumber the ring.
+pub struct Dedup {
+    keys: Box<[KeyEntry]>,
+    map: KeyMap,
+    hasher: KeyHasher,
+    /// Places - 1: the low bits of a position are its place.
+    mask: u32,
+    retention: Nanos,
+    /// Position of the oldest entry.
+    tail: u32,
+    /// Position of the next entry; `head - tail`, wrapping, is the count of entries.
+    head: u32,
+}
+
+impl PackedState {
+    const CLOSED: u32 = u32::MAX;
+    const REFUSED: u32 = u32::MAX - 1;
+
+    /// The state.
+    #[must_use]
+    pub const fn get(self) -> KeyState {
+        match self.0 {
+            Self::CLOSED => KeyState::Closed,
+            Self::REFUSED => KeyState::Refused,
+            slot => KeyState::Open(OrderSlot(slot)),
+        }
+    }
+}
+
+impl KeyState {
+    /// As an entry holds it. A slot is below `u32::MAX - 1`.
+    #[must_use]
+    pub const fn packed(self) -> PackedState {
+        match self {
+            Self::Open(OrderSlot(slot)) => {
+                assert!(slot < PackedState::REFUSED, "no arena has so many slots");
+                PackedState(slot)
+            }
+            Self::Closed => PackedState(PackedState::CLOSED),
+            Self::Refused => PackedState(PackedState::REFUSED),
+        }
+    }
+}
+
+impl KeyEntry {
+    /// What a place of the ring holds before its first key. Null is never a ClOrdID.
+    const VACANT: Self = Self {
+        cl_ord_id: ClOrdId(NULL_U64),
+        fingerprint: 0,
+        arrival: Nanos(0),
+        state: KeyState::Closed.packed(),
+        owner: OwnerIdx(0),
+        template: 0,
+        order_id: OrderId(0),
+        price: NULL_I64,
+        order_qty: Qty::ZERO,
+        cum_qty: Qty::ZERO,
+        transact_time: Nanos(0),
+        closing_cl_ord_id: ClOrdId(0),
+        security_id: 0,
+        account: 0,
+        sender_sub_id: SenderSubId(0),
+        side: Side::Buy,
+        ord_type: OrdType::Limit,
+        time_in_force: TimeInForce::Day,
+        post_only: false,
+        ord_status: OrdStatus::Rejected,
+        refusal: 0,
+    };
+
+    /// The key of a request that was refused for good by row `refusal` of the table of refusals.
+    /// The caller sets what the repeated refusal tells: template, security, account, time.
+    #[must_use]
+    pub const fn refused(owner: OwnerIdx, cl_ord_id: ClOrdId, refusal: u8) -> Self {
+        Self {
+            cl_ord_id,
+            owner,
+            refusal,
+            state: KeyState::Refused.packed(),
+            ..Self::VACANT
+        }
+    }
+
+    /// What became of the key.
+    #[must_use]
+    pub const fn state(&self) -> KeyState {
+        self.state.get()
+    }
+}
+
+impl Expired {
+    /// The keys that moved; each order must be told before the next call into the table.
+    pub fn moves(&self) -> impl Iterator<Item = Moved> + '_ {
+        self.moves.iter().flatten().copied()
+    }
+}
+
+impl Dedup {
+    /// A table of `key_count_max` keys, a power of two in `[KEY_COUNT_MIN, KEY_COUNT_MAX]`, that
+    /// keeps each for at least `retention`, above 0, of active time. Allocates and writes all of
+    /// its memory. `hash_seed` is drawn once and kept from clients.
+    #[must_use]
+    pub fn new(key_count_max: u32, retention: Nanos, hash_seed: u64) -> Self {
+        Self::starting_at(0, key_count_max, retention, KeyHasher::new(hash_seed))
+    }
+
+    fn starting_at(position: u32, key_count_max: u32, retention: Nanos, hasher: KeyHasher) -> Self {
+        assert!(
+            key_count_max.is_power_of_two()
+                && (KEY_COUNT_MIN..=KEY_COUNT_MAX).contains(&key_count_max),
+            "key_count_max is a power of two in [{KEY_COUNT_MIN}, {KEY_COUNT_MAX}], got \
+             {key_count_max}"
+        );
+        assert!(
+            retention.0 > 0,
+            "a retention of 0 would forget every key at once"
+        );
+        Self {
+            keys: vec![KeyEntry::VACANT; key_count_max as usize].into_boxed_slice(),
+            map: KeyMap::new(key_count_max),
+            hasher,
+            mask: key_count_max - 1,
+            retention,
+            tail: position,
+            head: position,
+        }
+    }
+
+    /// Adds a key that is not there, at the young end. `entry.arrival` never goes back from one
+    /// call to the next. Also restores a table: insert what [`Dedup::iter`] gave, in its order.
+    pub fn try_insert(&mut self, hash: KeyHash, entry: KeyEntry) -> Result<KeyIdx, TableFull> {
+        assert!(entry.cl_ord_id.is_key(), "0 and null are never keys");
+        let found = self.find(hash, entry.owner, entry.cl_ord_id);
+        assert!(found.is_none(), "a key is inserted twice: {entry:?}");
+        if self.len() == self.capacity() {
+            return Err(TableFull);
+        }
+        self.assert_not_before_youngest(entry.arrival);
+        self.map.insert(hash, self.head);
+        Ok(self.push(entry))
+    }
+
+    /// Looks at up to [`KEYS_EXPIRED_A_STEP_MAX`] entries at the old end: forgets those whose time
+    /// has come, and moves the ones whose order is open to the young end, where they arrive again.
+    /// `active_now` never goes back; call this before anything else in a step.
+    pub fn expire(&mut self, active_now: Nanos) -> Expired {
+        let mut done = Expired::default();
+        self.assert_not_before_youngest(active_now);
+        for moved in &mut done.moves {
+            let from = KeyIdx(self.tail);
+            if self.is_empty() || active_now.since(self.get(from).arrival) < self.retention {
+                break;
+            }
+            let mut entry = *self.get(from);
+            let hash = self.hash(entry.owner, entry.cl_ord_id);
+            self.tail = self.tail.wrapping_add(1);
+            match entry.state() {
+                KeyState::Open(slot) => {
+                    entry.arrival = active_now;
+                    self.map.reposition(hash, from.0, self.head);
+                    let to = self.push(entry);
+                    *moved = Some(Moved { slot, to });
+                }
+                KeyState::Closed | KeyState::Refused => {
+                    self.map.remove(hash, from.0);
+                    done.removed += 1;
+                }
+            }
+        }
+        done
+    }
+
+    /// Copies the outcome of an order into its key. Once: a final answer never changes.
+    pub fn close(&mut self, idx: KeyIdx, outcome: Outcome) {
+        let at = self.place(idx);
+        let entry = &mut self.keys[at];
+        assert!(
+            matches!(entry.state(), KeyState::Open(_)),
+            "only the key of an open order closes: {entry:?}"
+        );
+        assert!(
+            outcome.cum_qty <= entry.order_qty,
+            "more traded than ordered"
+        );
+        entry.state = KeyState::Closed.packed();
+        entry.ord_status = outcome.ord_status;
+        entry.cum_qty = outcome.cum_qty;
+        entry.transact_time = outcome.transact_time;
+        entry.closing_cl_ord_id = outcome.closing_cl_ord_id;
+    }
+
+    /// The hash of a key, apart from the look-up so that it can be made while a frame is decoded.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, owner: OwnerIdx, cl_ord_id: ClOrdId) -> KeyHash {
+        self.hasher.hash(owner, cl_ord_id)
+    }
+
+    /// The key, compared in full. `hash` is [`Dedup::hash`] of the same key.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, hash: KeyHash, owner: OwnerIdx, cl_ord_id: ClOrdId) -> Option<KeyIdx> {
+        debug_assert_eq!(hash, self.hash(owner, cl_ord_id), "the hash of another key");
+        let is_key = |position| {
+            let entry = self.get(KeyIdx(position));
+            entry.cl_ord_id == cl_ord_id && entry.owner == owner
+        };
+        self.map.find(hash, is_key).map(KeyIdx)
+    }
+
+    /// The entry at a valid position.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, idx: KeyIdx) -> &KeyEntry {
+        &self.keys[self.place(idx)]
+    }
+
+    /// Keys in the table.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.head.wrapping_sub(self.tail)
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keys that fit.
+    #[must_use]
+    pub const fn capacity(&self) -> u32 {
+        self.mask + 1
+    }
+
+    /// Whether an operator should be told: 7/8 of the places are taken.
+    #[must_use]
+    pub const fn is_nearly_full(&self) -> bool {
+        self.len() >= self.capacity() - self.capacity() / 8
+    }
+
+    /// Every key, oldest first: the canonical order for digests and snapshots. The positions are
+    /// not part of the state.
+    pub fn iter(&self) -> impl Iterator<Item = (KeyIdx, &KeyEntry)> {
+        (0..self.len()).map(|age| {
+            let idx = KeyIdx(self.tail.wrapping_add(age));
+            (idx, self.get(idx))
+        })
+    }
+
+    /// The cheap half of the invariants, in constant time.
+    pub fn assert_invariants(&self) {
+        assert!(self.len() <= self.capacity(), "more keys than places");
+        assert_eq!(
+            self.len(),
+            self.map.count(),
+            "keys of the ring and of the map"
+        );
+        self.map.assert_invariants();
+        if !self.is_empty() {
+            let oldest = self.get(KeyIdx(self.tail)).arrival;
+            let youngest = self.get(KeyIdx(self.head.wrapping_sub(1))).arrival;
+            assert!(
+                oldest <= youngest,
+                "the oldest key arrived after the youngest"
+            );
+        }
+    }
+
+    /// The dear half: reads everything. For tests and simulation.
+    pub fn assert_invariants_all(&self) {
+        self.assert_invariants();
+        self.map.assert_invariants_all();
+        let mut arrival = Nanos(0);
+        for (idx, entry) in self.iter() {
+            let hash = self.hash(entry.owner, entry.cl_ord_id);
+            // Of two entries with one key, only one could be found.
+            let found = self.find(hash, entry.owner, entry.cl_ord_id);
+            assert_eq!(
+                found,
+                Some(idx),
+                "an entry is not the one found for its key"
+            );
+            assert!(arrival <= entry.arrival, "an older entry arrived later");
+            arrival = entry.arrival;
+        }
+        for (hash, position) in self.map.iter() {
+            let entry = self.get(KeyIdx(position));
+            assert_eq!(hash, self.hash(entry.owner, entry.cl_ord_id));
+        }
+    }
+
+    fn push(&mut self, entry: KeyEntry) -> KeyIdx {
+        let idx = KeyIdx(self.head);
+        self.head = self.head.wrapping_add(1);
+        let at = self.place(idx);
+        self.keys[at] = entry;
+        idx
+    }
+
+    /// The place of a valid position in the ring.
+    fn place(&self, idx: KeyIdx) -> usize {
+        let age = idx.0.wrapping_sub(self.tail);
+        assert!(age < self.len(), "a key that was removed or moved: {idx:?}");
+        (idx.0 & self.mask) as usize
+    }
+
+    /// Arrivals are an order only while active time does not go back.
+    fn assert_not_before_youngest(&self, active_now: Nanos) {
+        if !self.is_empty() {
+            let youngest = self.get(KeyIdx(self.head.wrapping_sub(1))).arrival;
+            assert!(
+                youngest <= active_now,
+                "active time went back from {youngest} to {active_now}"
+            );
+        }
+    }
+}

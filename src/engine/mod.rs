@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod book;
 pub mod dedup;
+mod key_map;
 pub mod market;
 pub mod orders;
 pub mod outbox;
