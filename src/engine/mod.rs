@@ -1,10 +1,28 @@
 //! The deterministic core: no socket, file, clock, thread or map that grows.
+//!
+//! ```text
+//! apply     one request through all gates
+//! refusals  the gates' one table, in order
+//! checks    a new order judged by itself
+//! dedup     one key is accepted at most once
+//! market    instruments and phases     owners  firms and accounts
+//! orders    the arena of open orders   book    price-time priority
+//! reporter  what happened, numbered    outbox  the events of one input
+//! ```
 
 pub mod apply;
-pub mod book;
+pub mod refusals;
+
+pub mod checks;
 pub mod dedup;
 mod key_map;
+
 pub mod market;
+pub mod owners;
+
 pub mod orders;
+
+pub mod book;
+
 pub mod outbox;
-pub mod refusals;
+pub mod reporter;

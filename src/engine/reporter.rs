@@ -36,6 +36,8 @@ pub struct Reporter<'a> {
     pub index: Index,
     /// Its time.
     pub time: Nanos,
+    /// Active time: what keys age by.
+    pub active: Nanos,
 }
 
 /// One side of a trade.
