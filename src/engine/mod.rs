@@ -11,9 +11,9 @@
 //! ```
 
 pub mod apply;
+pub mod checks;
 pub mod refusals;
 
-pub mod checks;
 pub mod dedup;
 mod key_map;
 
@@ -23,6 +23,10 @@ pub mod owners;
 pub mod orders;
 
 pub mod book;
+mod far_levels;
+mod level_index;
+mod price_levels;
+mod queues;
 
 pub mod outbox;
 pub mod reporter;
