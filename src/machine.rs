@@ -26,7 +26,7 @@ use crate::vocabulary::event::Event;
 use crate::vocabulary::message::ClientMessage;
 use crate::vocabulary::record::{Record, RecordBody};
 use crate::vocabulary::settings::{AccountOwner, Capacities, Instrument, Owner, Setting};
-use crate::vocabulary::units::{Epoch, Index, Nanos, SessionIdx};
+use crate::vocabulary::units::{Epoch, Index, Nanos, Seq, SessionIdx};
 use crate::wire::decode::decode_client_message;
 use crate::wire::encode::{encode_report, report_len};
 
@@ -37,7 +37,7 @@ pub use snapshot::SnapshotError;
 /// Slack between the time at which a key may be forgotten and the Tick that sees to it: forgetting
 /// in batches, not with a record a key.
 const KEY_TICK_SLACK: Nanos = Nanos::SECOND;
-/// Expired keys that one Tick removes at most.
+/// Expired keys that one Tick looks at, at most.
 const KEYS_A_TICK_MAX: u32 = 1024;
 
 /// Sessions, engine and numbering.
@@ -138,11 +138,7 @@ impl Machine {
     }
 
     /// Applies one record. `out` is empty; after `More`, drain it and call [`Self::resume`].
-    pub fn apply(
-        &mut self,
-        record: &Record<'_>,
-        out: &mut Outbox,
-    ) -> Result<Progress, ApplyError> {
+    pub fn apply(&mut self, record: &Record<'_>, out: &mut Outbox) -> Result<Progress, ApplyError> {
         assert!(out.is_empty(), "events of the last record were not drained");
         assert!(!self.engine.is_matching(), "the last record was not resumed to its end");
         self.check_order(record)?;
@@ -397,7 +393,7 @@ impl Machine {
         &mut self,
         session: SessionIdx,
         timestamp: Nanos,
-        next_seq_no: Option<crate::vocabulary::units::Seq>,
+        next_seq_no: Option<Seq>,
         out: &mut Outbox,
     ) -> bool {
         let Some(before) = self.sessions.get(session).copied() else { return false };
@@ -405,7 +401,7 @@ impl Machine {
             return false;
         }
         let gap = self.sessions.on_bind(session, next_seq_no, timestamp);
-        let last_in = crate::vocabulary::units::Seq(before.expected_in.0 - 1);
+        let last_in = Seq(before.expected_in.0 - 1);
         out.push(Event::Bound { session, next_out: before.next_out, last_in });
         if let Some(gap) = gap {
             self.with_reporter(out, |_, rep| rep.not_applied(session, gap));
@@ -413,12 +409,7 @@ impl Machine {
         true
     }
 
-    fn on_gap(
-        &mut self,
-        session: SessionIdx,
-        next_seq_no: crate::vocabulary::units::Seq,
-        out: &mut Outbox,
-    ) -> bool {
+    fn on_gap(&mut self, session: SessionIdx, next_seq_no: Seq, out: &mut Outbox) -> bool {
         if self.sessions.get(session).is_none() {
             return false;
         }
@@ -428,11 +419,11 @@ impl Machine {
     }
 
     fn on_tick(&mut self) {
-        let mut removed = 0;
-        while removed < KEYS_A_TICK_MAX {
+        let mut touched = 0;
+        while touched < KEYS_A_TICK_MAX {
             match self.engine.expire(self.active) {
                 0 => break,
-                more => removed += more,
+                more => touched += more,
             }
         }
     }

@@ -76,28 +76,39 @@ impl Engine {
     /// Adds an instrument and its book, or changes the band of one. False when it cannot be.
     #[must_use]
     pub fn set_instrument(&mut self, instrument: Instrument) -> bool {
-        let is_sane = instrument.tick.raw() > 0 && !instrument.lot.is_zero();
+        let is_sane = instrument.tick.raw() > 0
+            && !instrument.lot.is_zero()
+            && instrument.low_limit <= instrument.high_limit;
         match is_sane.then(|| self.markets.set(instrument)) {
-            Some(Ok(true)) => {
-                let Instrument { security_id, tick, .. } = instrument;
-                self.books.push(Book::new(security_id, tick, BAND_TICKS_MAX));
+            Some(Ok(_)) => {
+                self.make_books();
                 true
             }
-            Some(Ok(false)) => true,
             Some(Err(_)) | None => false,
         }
     }
 
-    /// Forgets at most `KEYS_EXPIRED_A_STEP_MAX` keys whose time is over, as of `active` time.
+    /// Gives every instrument that has none an empty book.
+    pub(crate) fn make_books(&mut self) {
+        for market in self.markets.iter().skip(self.books.len()) {
+            let Instrument { security_id, tick, .. } = market.instrument;
+            self.books.push(Book::new(security_id, tick, BAND_TICKS_MAX));
+        }
+    }
+
+    /// Looks at up to `KEYS_EXPIRED_A_STEP_MAX` keys whose time is over, as of `active` time: forgets
+    /// them, or keeps those whose order is open. Returns how many.
     pub fn expire(&mut self, active: Nanos) -> u32 {
         let expired = self.dedup.expire(active);
+        let mut touched = expired.removed;
         for moved in expired.moves() {
+            touched += 1;
             match self.orders.get_mut(moved.slot) {
                 Some(order) => order.key = u64::from(moved.to.0),
                 None => unreachable_slot(moved.slot),
             }
         }
-        expired.removed
+        touched
     }
 
     /// A new order of `owner` through `session`; its id is the journal index of its record.
@@ -120,7 +131,9 @@ impl Engine {
         }
         let verdict = check(request, owner, &self.markets, &self.owners);
         let accepted = match verdict {
-            Ok(checked) => self.try_accept(session, owner, request, (hash, fingerprint), &checked, rep),
+            Ok(checked) => {
+                self.try_accept(session, owner, request, (hash, fingerprint), &checked, rep)
+            }
             Err(refusal) => Err(refusal),
         };
         match accepted {
@@ -143,20 +156,16 @@ impl Engine {
             let (security_id, side) = (order.security_id, order.side);
             let (price, leaves) = (order.price, order.leaves_qty());
             let book = &mut self.books[security_id.0 as usize];
-            match book.match_one(&mut self.arena, side, price, leaves) {
-                Some(fill) => {
-                    self.on_fill(slot, security_id, fill, rep);
-                    if fill.qty == leaves {
-                        self.close(slot, OrdStatus::Filled, ClOrdId(0), rep.time);
-                        self.aggressor = None;
-                        return Progress::Done;
-                    }
-                }
-                None => {
-                    book.rest(&mut self.arena, side, price, leaves, slot);
-                    self.aggressor = None;
-                    return Progress::Done;
-                }
+            let Some(fill) = book.match_one(&mut self.arena, side, price, leaves) else {
+                book.rest(&mut self.arena, side, price, leaves, slot);
+                self.aggressor = None;
+                return Progress::Done;
+            };
+            self.on_fill(slot, security_id, fill, rep);
+            if fill.qty == leaves {
+                self.close(slot, OrdStatus::Filled, ClOrdId(0), rep.time);
+                self.aggressor = None;
+                return Progress::Done;
             }
         }
         Progress::More

@@ -58,10 +58,7 @@ impl BookArena {
     #[must_use]
     pub fn new(order_count_max: u32) -> Self {
         assert!((1..=ORDER_COUNT_MAX).contains(&order_count_max));
-        Self {
-            queues: Queues::new(order_count_max),
-            far: FarLevels::new(order_count_max),
-        }
+        Self { queues: Queues::new(order_count_max), far: FarLevels::new(order_count_max) }
     }
 }
 
@@ -184,16 +181,11 @@ impl Book {
             Side::Sell => tick < own.tick,
         };
         if is_better {
-            *own = Best {
-                tick,
-                px_raw: px.raw(),
-            };
+            *own = Best { tick, px_raw: px.raw() };
             self.levels.follow(&mut arena.far, tick);
         }
         let level = self.levels.get_or_insert(&mut arena.far, tick);
-        arena
-            .queues
-            .append(level, self.security_id, tick, slot, leaves);
+        arena.queues.append(level, self.security_id, tick, slot, leaves);
         self.order_count += 1;
     }
 
@@ -327,14 +319,8 @@ impl Book {
 }
 
 impl Best {
-    const NO_BID: Self = Self {
-        tick: i64::MIN,
-        px_raw: i64::MIN,
-    };
-    const NO_ASK: Self = Self {
-        tick: i64::MAX,
-        px_raw: i64::MAX,
-    };
+    const NO_BID: Self = Self { tick: i64::MIN, px_raw: i64::MIN };
+    const NO_ASK: Self = Self { tick: i64::MAX, px_raw: i64::MAX };
 }
 
 /// A tick size, and what turns an exact division by it into a shift and a multiplication: the
@@ -357,21 +343,14 @@ impl TickSize {
             inverse = inverse.wrapping_mul(2_i64.wrapping_sub(odd.wrapping_mul(inverse)));
         }
         assert!(odd.wrapping_mul(inverse) == 1);
-        Self {
-            raw: tick.raw(),
-            shift,
-            inverse,
-        }
+        Self { raw: tick.raw(), shift, inverse }
     }
 
     /// Which tick `px` is. It is a multiple of the tick; refusals come before the book.
     #[inline]
     fn index(self, px: Px) -> i64 {
         let tick = (px.raw() >> self.shift).wrapping_mul(self.inverse);
-        assert!(
-            tick.checked_mul(self.raw) == Some(px.raw()),
-            "a price between two ticks"
-        );
+        assert!(tick.checked_mul(self.raw) == Some(px.raw()), "a price between two ticks");
         tick
     }
 
@@ -385,10 +364,7 @@ impl TickSize {
     }
 
     fn best(self, tick: i64) -> Best {
-        Best {
-            tick,
-            px_raw: tick * self.raw,
-        }
+        Best { tick, px_raw: tick * self.raw }
     }
 }
 
@@ -448,12 +424,7 @@ mod tests {
             if is_maker_done {
                 orders.remove(0);
             }
-            Some(Fill {
-                maker,
-                px,
-                qty,
-                is_maker_done,
-            })
+            Some(Fill { maker, px, qty, is_maker_done })
         }
 
         fn cancel(&mut self, slot: OrderSlot) -> Qty {
@@ -483,17 +454,11 @@ mod tests {
         #[track_caller]
         fn check(&mut self, book: &Book, arena: &BookArena) {
             for side in SIDES {
-                assert!(
-                    book.iter(arena, side).eq(self.side(side).iter().copied()),
-                    "{side:?}"
-                );
+                assert!(book.iter(arena, side).eq(self.side(side).iter().copied()), "{side:?}");
                 assert_eq!(book.best(side), self.side(side).first().map(|&(px, ..)| px));
             }
             assert!(!book.is_crossed());
-            assert_eq!(
-                book.order_count() as usize,
-                self.bids.len() + self.asks.len()
-            );
+            assert_eq!(book.order_count() as usize, self.bids.len() + self.asks.len());
         }
     }
 
@@ -501,10 +466,7 @@ mod tests {
 
     impl Random {
         fn below(&mut self, span: i64) -> i64 {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             i64::try_from(self.0 >> 33).unwrap() % span
         }
     }
@@ -591,11 +553,7 @@ mod tests {
                     free.push(fill.maker);
                 }
             }
-            let slot = if random.below(7) == 0 {
-                None
-            } else {
-                free.pop()
-            };
+            let slot = if random.below(7) == 0 { None } else { free.pop() };
             match slot {
                 Some(slot) if !leaves.is_zero() => {
                     self.book.rest(arena, side, limit, leaves, slot);
@@ -612,9 +570,7 @@ mod tests {
             free: &mut Vec<OrderSlot>,
             random: &mut Random,
         ) {
-            let orders = self
-                .twin
-                .side(SIDES[usize::try_from(random.below(2)).unwrap()]);
+            let orders = self.twin.side(SIDES[usize::try_from(random.below(2)).unwrap()]);
             let count = i64::try_from(orders.len()).unwrap();
             if count > 0 {
                 let (_, slot, leaves) = orders[usize::try_from(random.below(count)).unwrap()];
@@ -706,16 +662,11 @@ mod tests {
         }
         assert_eq!(book.best(Side::Buy).is_some(), !left.is_empty());
         for &slot in left {
-            let fill = book
-                .match_one(&mut arena, Side::Sell, px(CENT), qty(10))
-                .unwrap();
+            let fill = book.match_one(&mut arena, Side::Sell, px(CENT), qty(10)).unwrap();
             assert_eq!((fill.maker.0, fill.is_maker_done), (slot, true));
             book.assert_invariants(&arena);
         }
-        assert_eq!(
-            book.match_one(&mut arena, Side::Sell, px(CENT), qty(10)),
-            None
-        );
+        assert_eq!(book.match_one(&mut arena, Side::Sell, px(CENT), qty(10)), None);
     }
 
     #[test]
@@ -753,13 +704,8 @@ mod tests {
             };
             for tick in sorted {
                 assert_eq!(book.best(side), Some(px(tick)));
-                let fill = book
-                    .match_one(&mut arena, side.opposite(), px(limit), qty(9))
-                    .unwrap();
-                assert_eq!(
-                    (fill.px, fill.qty, fill.is_maker_done),
-                    (px(tick), qty(1), true)
-                );
+                let fill = book.match_one(&mut arena, side.opposite(), px(limit), qty(9)).unwrap();
+                assert_eq!((fill.px, fill.qty, fill.is_maker_done), (px(tick), qty(1), true));
                 book.assert_invariants(&arena);
             }
             assert_eq!((book.best(side), book.order_count()), (None, 0));
@@ -783,29 +729,9 @@ mod tests {
 
     #[test]
     fn prices_become_ticks_and_prices_again() {
-        for tick in [
-            1,
-            2,
-            3,
-            5,
-            25,
-            64,
-            96,
-            CENT,
-            12_345_678,
-            100_000_000,
-            Px::ABS_MAX,
-        ] {
+        for tick in [1, 2, 3, 5, 25, 64, 96, CENT, 12_345_678, 100_000_000, Px::ABS_MAX] {
             let size = TickSize::new(px(tick));
-            for index in [
-                0,
-                1,
-                -1,
-                7,
-                -1_000_001,
-                Px::ABS_MAX / tick,
-                -(Px::ABS_MAX / tick),
-            ] {
+            for index in [0, 1, -1, 7, -1_000_001, Px::ABS_MAX / tick, -(Px::ABS_MAX / tick)] {
                 if index.checked_mul(tick).and_then(Px::try_new).is_some() {
                     assert_eq!(size.index(px(index * tick)), index);
                     assert_eq!(size.px(index), px(index * tick));

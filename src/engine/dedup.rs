@@ -229,13 +229,7 @@ impl KeyEntry {
     /// The caller sets what the repeated refusal tells: template, security, account, time.
     #[must_use]
     pub const fn refused(owner: OwnerIdx, cl_ord_id: ClOrdId, refusal: u8) -> Self {
-        Self {
-            cl_ord_id,
-            owner,
-            refusal,
-            state: KeyState::Refused.packed(),
-            ..Self::VACANT
-        }
+        Self { cl_ord_id, owner, refusal, state: KeyState::Refused.packed(), ..Self::VACANT }
     }
 
     /// What became of the key.
@@ -268,10 +262,7 @@ impl Dedup {
             "key_count_max is a power of two in [{KEY_COUNT_MIN}, {KEY_COUNT_MAX}], got \
              {key_count_max}"
         );
-        assert!(
-            retention.0 > 0,
-            "a retention of 0 would forget every key at once"
-        );
+        assert!(retention.0 > 0, "a retention of 0 would forget every key at once");
         Self {
             keys: vec![KeyEntry::VACANT; key_count_max as usize].into_boxed_slice(),
             map: KeyMap::new(key_count_max),
@@ -335,10 +326,7 @@ impl Dedup {
             matches!(entry.state(), KeyState::Open(_)),
             "only the key of an open order closes: {entry:?}"
         );
-        assert!(
-            outcome.cum_qty <= entry.order_qty,
-            "more traded than ordered"
-        );
+        assert!(outcome.cum_qty <= entry.order_qty, "more traded than ordered");
         entry.state = KeyState::Closed.packed();
         entry.ord_status = outcome.ord_status;
         entry.cum_qty = outcome.cum_qty;
@@ -396,6 +384,13 @@ impl Dedup {
         self.len() >= self.capacity() - self.capacity() / 8
     }
 
+    /// Active time at which the oldest key may be forgotten.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Nanos> {
+        let oldest = (!self.is_empty()).then(|| self.get(KeyIdx(self.tail)))?;
+        Some(oldest.arrival.saturating_add(self.retention))
+    }
+
     /// Every key, oldest first: the canonical order for digests and snapshots. The positions are
     /// not part of the state.
     pub fn iter(&self) -> impl Iterator<Item = (KeyIdx, &KeyEntry)> {
@@ -408,19 +403,12 @@ impl Dedup {
     /// The cheap half of the invariants, in constant time.
     pub fn assert_invariants(&self) {
         assert!(self.len() <= self.capacity(), "more keys than places");
-        assert_eq!(
-            self.len(),
-            self.map.count(),
-            "keys of the ring and of the map"
-        );
+        assert_eq!(self.len(), self.map.count(), "keys of the ring and of the map");
         self.map.assert_invariants();
         if !self.is_empty() {
             let oldest = self.get(KeyIdx(self.tail)).arrival;
             let youngest = self.get(KeyIdx(self.head.wrapping_sub(1))).arrival;
-            assert!(
-                oldest <= youngest,
-                "the oldest key arrived after the youngest"
-            );
+            assert!(oldest <= youngest, "the oldest key arrived after the youngest");
         }
     }
 
@@ -433,11 +421,7 @@ impl Dedup {
             let hash = self.hash(entry.owner, entry.cl_ord_id);
             // Of two entries with one key, only one could be found.
             let found = self.find(hash, entry.owner, entry.cl_ord_id);
-            assert_eq!(
-                found,
-                Some(idx),
-                "an entry is not the one found for its key"
-            );
+            assert_eq!(found, Some(idx), "an entry is not the one found for its key");
             assert!(arrival <= entry.arrival, "an older entry arrived later");
             arrival = entry.arrival;
         }

@@ -70,13 +70,7 @@ impl FarLevels {
         assert!(new != NIL, "there are never more levels than orders");
         let entry = &mut self.entries[new as usize];
         self.free = entry.right;
-        *entry = Entry {
-            tick,
-            level,
-            left: NIL,
-            right: NIL,
-            height: 1,
-        };
+        *entry = Entry { tick, level, left: NIL, right: NIL, height: 1 };
         tree.0 = self.insert_below(tree.0, new);
         new
     }
@@ -171,9 +165,7 @@ impl FarLevels {
         if at == NIL {
             return new;
         }
-        let Entry {
-            tick, left, right, ..
-        } = self.entries[at as usize];
+        let Entry { tick, left, right, .. } = self.entries[at as usize];
         let new_tick = self.entries[new as usize].tick;
         assert!(new_tick != tick, "a tick is in a tree once");
         if new_tick < tick {
@@ -227,22 +219,14 @@ impl FarLevels {
         let Entry { left, right, .. } = self.entries[at as usize];
         let (left_height, right_height) = (self.height(left), self.height(right));
         if left_height > right_height + 1 {
-            let Entry {
-                left: outer,
-                right: inner,
-                ..
-            } = self.entries[left as usize];
+            let Entry { left: outer, right: inner, .. } = self.entries[left as usize];
             if self.height(inner) > self.height(outer) {
                 self.entries[at as usize].left = self.rotate_left(left);
             }
             return self.rotate_right(at);
         }
         if right_height > left_height + 1 {
-            let Entry {
-                left: inner,
-                right: outer,
-                ..
-            } = self.entries[right as usize];
+            let Entry { left: inner, right: outer, .. } = self.entries[right as usize];
             if self.height(inner) > self.height(outer) {
                 self.entries[at as usize].right = self.rotate_right(right);
             }
@@ -278,9 +262,7 @@ impl FarLevels {
     }
 
     fn height(&self, at: u32) -> u32 {
-        self.entries
-            .get(at as usize)
-            .map_or(0, |entry| entry.height)
+        self.entries.get(at as usize).map_or(0, |entry| entry.height)
     }
 }
 
@@ -299,9 +281,7 @@ mod tests {
         println!("seed {seed:#x}");
         let mut state = seed;
         let mut random = move |span: i64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             i64::try_from(state >> 33).unwrap() % span
         };
         let mut queues = Queues::new(1);
@@ -314,10 +294,7 @@ mod tests {
             copy
         };
         let mut far = FarLevels::new(LEVELS);
-        let mut trees = [
-            (Tree::EMPTY, BTreeSet::new()),
-            (Tree::EMPTY, BTreeSet::new()),
-        ];
+        let mut trees = [(Tree::EMPTY, BTreeSet::new()), (Tree::EMPTY, BTreeSet::new())];
         for _ in 0..40_000 {
             let used: usize = trees.iter().map(|(_, twin)| twin.len()).sum();
             let (tree, twin) = &mut trees[usize::try_from(random(2)).unwrap()];
@@ -332,14 +309,8 @@ mod tests {
                 twin.insert(tick);
             }
             assert_eq!(far.assert_tree(*tree) as usize, twin.len());
-            assert_eq!(
-                far.next_above(*tree, tick),
-                twin.range(tick + 1..).next().copied()
-            );
-            assert_eq!(
-                far.next_below(*tree, tick),
-                twin.range(..tick).next_back().copied()
-            );
+            assert_eq!(far.next_above(*tree, tick), twin.range(tick + 1..).next().copied());
+            assert_eq!(far.next_below(*tree, tick), twin.range(..tick).next_back().copied());
         }
     }
 

@@ -82,10 +82,7 @@ const _: () = assert!(size_of::<Slot>() == 8);
 impl Slot {
     /// No key. The position is not 0, so that filling the table writes to every page at start-up
     /// where zeros could be left for the kernel to supply at the first order.
-    const EMPTY: Self = Self {
-        tag: 0,
-        position: u32::MAX,
-    };
+    const EMPTY: Self = Self { tag: 0, position: u32::MAX };
 }
 
 /// The map. Invariants: at most half of the slots are taken; between the home of a taken slot and
@@ -127,10 +124,7 @@ impl KeyMap {
         while self.slots[at as usize].tag != 0 {
             at = self.after(at);
         }
-        self.slots[at as usize] = Slot {
-            tag: hash.0,
-            position,
-        };
+        self.slots[at as usize] = Slot { tag: hash.0, position };
         self.count += 1;
     }
 

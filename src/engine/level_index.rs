@@ -154,11 +154,7 @@ mod tests {
         let edges = [0, 63, 64, 4095, 4096, level_count - 1];
         for from in levels.iter().copied().chain(edges).flat_map(near) {
             if from < level_count {
-                assert_eq!(
-                    index.first_from(from),
-                    twin.range(from..).next().copied(),
-                    "{from}"
-                );
+                assert_eq!(index.first_from(from), twin.range(from..).next().copied(), "{from}");
                 assert_eq!(
                     index.last_until(from),
                     twin.range(..=from).next_back().copied(),

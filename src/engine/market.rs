@@ -126,7 +126,7 @@ impl Markets {
 
     /// Fills an empty table from [`Self::write_snapshot`].
     pub fn read_snapshot(&mut self, r: &mut Reader<'_>) -> Option<()> {
-        self.whole = read_phase(r)?;
+        read_phase(r, &mut self.whole)?;
         for index in 0..r.u32()? {
             let instrument = Instrument {
                 security_id: SecurityId(index),
@@ -136,8 +136,12 @@ impl Markets {
                 low_limit: Px::try_new(r.i64()?)?,
                 high_limit: Px::try_new(r.i64()?)?,
             };
+            if instrument.tick.raw() <= 0 || instrument.lot.is_zero() {
+                return None;
+            }
             self.set(instrument).ok()?;
-            let phase = read_phase(r)?;
+            let mut phase = None;
+            read_phase(r, &mut phase)?;
             let last_trade = match r.i64()? {
                 i64::MIN => None,
                 raw => Some(Px::try_new(raw)?),
@@ -150,11 +154,13 @@ impl Markets {
     }
 }
 
-fn read_phase(r: &mut Reader<'_>) -> Option<Option<MarketPhase>> {
-    match r.u8()? {
-        u8::MAX => Some(None),
-        code => MarketPhase::from_wire(code).map(Some),
-    }
+/// Reads a phase or its absence into `phase`.
+fn read_phase(r: &mut Reader<'_>, phase: &mut Option<MarketPhase>) -> Option<()> {
+    *phase = match r.u8()? {
+        u8::MAX => None,
+        code => Some(MarketPhase::from_wire(code)?),
+    };
+    Some(())
 }
 
 const fn strictness(phase: MarketPhase) -> u8 {
@@ -197,8 +203,8 @@ mod tests {
         for (own, whole, expected) in rows {
             let mut markets = Markets::new();
             assert_eq!(markets.set(instrument(0, 5)), Ok(true));
-            own.map(|phase| assert!(markets.set_phase(Some(SecurityId(0)), phase)));
-            whole.map(|phase| assert!(markets.set_phase(None, phase)));
+            assert!(own.is_none_or(|phase| markets.set_phase(Some(SecurityId(0)), phase)));
+            assert!(whole.is_none_or(|phase| markets.set_phase(None, phase)));
             assert_eq!(markets.phase_of(SecurityId(0)), expected, "{own:?} {whole:?}");
         }
     }

@@ -161,21 +161,13 @@ impl Orders {
             *seen = true;
         }
         for (place, is_free) in self.slots.iter().zip(is_free) {
-            assert_eq!(
-                place.is_none(),
-                is_free,
-                "a slot is either free or occupied"
-            );
+            assert_eq!(place.is_none(), is_free, "a slot is either free or occupied");
             if let Some(order) = place {
                 assert!(order.order_id.0 != 0);
                 assert!(!order.leaves_qty().is_zero());
             }
         }
-        assert_eq!(
-            self.free.capacity(),
-            self.slots.len(),
-            "the free list never grows"
-        );
+        assert_eq!(self.free.capacity(), self.slots.len(), "the free list never grows");
     }
 }
 
@@ -235,18 +227,13 @@ mod tests {
         println!("seed {seed:#x}");
         let mut state = seed;
         let mut random = move || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             state >> 33
         };
         let mut orders = Orders::new(50);
         let mut twin = std::collections::BTreeMap::new();
         for id in 1..=50_000 {
-            let victim = twin
-                .keys()
-                .nth(usize::try_from(random() % 50).unwrap())
-                .copied();
+            let victim = twin.keys().nth(usize::try_from(random() % 50).unwrap()).copied();
             match victim {
                 Some(slot) if random() % 100 < 52 => {
                     assert_eq!(orders.remove(slot), twin.remove(&slot).unwrap());
@@ -265,11 +252,7 @@ mod tests {
                 }
             }
             assert_eq!(orders.len() as usize, twin.len());
-            assert!(
-                orders
-                    .iter()
-                    .eq(twin.iter().map(|(&slot, order)| (slot, order)))
-            );
+            assert!(orders.iter().eq(twin.iter().map(|(&slot, order)| (slot, order))));
             if id % 64 == 0 {
                 orders.assert_invariants();
             }

@@ -130,8 +130,7 @@ impl PriceLevels {
                 return found;
             }
         }
-        self.band_first(self.base.max(tick + 1))
-            .or_else(|| far.next_above(self.far, top - 1))
+        self.band_first(self.base.max(tick + 1)).or_else(|| far.next_above(self.far, top - 1))
     }
 
     /// The highest occupied tick below `tick`.
@@ -146,19 +145,14 @@ impl PriceLevels {
                 return found;
             }
         }
-        self.band_last(last.min(tick - 1))
-            .or_else(|| far.next_below(self.far, self.base))
+        self.band_last(last.min(tick - 1)).or_else(|| far.next_below(self.far, self.base))
     }
 
     /// Checks the invariants and says how many levels there are.
     pub(super) fn assert_invariants(&self, far: &FarLevels) -> u32 {
         self.index.assert_invariants();
         for (place, level) in (0_u32..).zip(&self.band) {
-            assert_eq!(
-                self.index.is_set(place),
-                !level.is_empty(),
-                "bitmap = levels"
-            );
+            assert_eq!(self.index.is_set(place), !level.is_empty(), "bitmap = levels");
         }
         if let Some(tick) = far.next_above(self.far, self.base - 1) {
             assert!(!self.is_in_band(tick), "a level is in the band or far");
@@ -171,10 +165,7 @@ impl PriceLevels {
     }
 
     /// Where the record of a tick of the band is.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "below the band's length, at most 2^18"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "below the band's length, at most 2^18")]
     fn place(&self, tick: i64) -> u32 {
         (tick & (self.band_ticks - 1)).cast_unsigned() as u32
     }
@@ -188,10 +179,7 @@ impl PriceLevels {
     fn band_first(&self, tick: i64) -> Option<i64> {
         // The ring runs from the place of `base` to its end and on from 0: look up to the end
         // first, then from 0. What is found at or beyond the place of `base` again is below `tick`.
-        let found = self
-            .index
-            .first_from(self.place(tick))
-            .map(|place| self.tick_at(place));
+        let found = self.index.first_from(self.place(tick)).map(|place| self.tick_at(place));
         if found.is_some_and(|found| found >= tick) {
             return found;
         }
@@ -201,10 +189,7 @@ impl PriceLevels {
 
     /// The highest occupied tick of the band until `tick`, which is in the band.
     fn band_last(&self, tick: i64) -> Option<i64> {
-        let found = self
-            .index
-            .last_until(self.place(tick))
-            .map(|place| self.tick_at(place));
+        let found = self.index.last_until(self.place(tick)).map(|place| self.tick_at(place));
         if found.is_some_and(|found| found <= tick) {
             return found;
         }
@@ -250,13 +235,7 @@ impl PriceLevels {
             return;
         }
         self.base = blocked;
-        self.exchange(
-            far,
-            leaving,
-            blocked + self.band_ticks - 1,
-            entering,
-            blocked - 1,
-        );
+        self.exchange(far, leaving, blocked + self.band_ticks - 1, entering, blocked - 1);
         self.base = blocked - 1;
     }
 
@@ -334,28 +313,13 @@ mod tests {
 
         #[track_caller]
         fn check(&self, near: i64) {
-            assert_eq!(
-                self.levels.assert_invariants(&self.far) as usize,
-                self.map.len()
-            );
+            assert_eq!(self.levels.assert_invariants(&self.far) as usize, self.map.len());
             let edges = [self.levels.base, self.levels.base + self.levels.band_ticks];
-            for tick in edges
-                .into_iter()
-                .chain([near])
-                .flat_map(|t| [t - 2, t - 1, t, t + 1])
-            {
+            for tick in edges.into_iter().chain([near]).flat_map(|t| [t - 2, t - 1, t, t + 1]) {
                 let above = self.map.range(tick + 1..).next().map(|(&tick, _)| tick);
                 let below = self.map.range(..tick).next_back().map(|(&tick, _)| tick);
-                assert_eq!(
-                    self.levels.next_above(&self.far, tick),
-                    above,
-                    "above {tick}"
-                );
-                assert_eq!(
-                    self.levels.next_below(&self.far, tick),
-                    below,
-                    "below {tick}"
-                );
+                assert_eq!(self.levels.next_above(&self.far, tick), above, "above {tick}");
+                assert_eq!(self.levels.next_below(&self.far, tick), below, "below {tick}");
                 let level = self.levels.get(&self.far, tick);
                 let slot = level.and_then(|level| self.queues.iter(level).next());
                 assert_eq!(slot.map(|(slot, _)| slot), self.map.get(&tick).copied());
@@ -369,9 +333,7 @@ mod tests {
         println!("seed {seed:#x}");
         let mut state = seed;
         let mut random = move |span: i64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             i64::try_from(state >> 33).unwrap() % span
         };
         for (band_ticks, span) in [(64, 100), (64, 400), (128, 1_000_000), (256, 700)] {
@@ -424,10 +386,7 @@ mod tests {
         }
         twins.add(5);
         twins.levels.follow(&mut twins.far, -5_000_000);
-        assert!(
-            twins.levels.is_in_band(-5_000_000),
-            "a far level in its wake does not hold it"
-        );
+        assert!(twins.levels.is_in_band(-5_000_000), "a far level in its wake does not hold it");
         twins.check(5);
     }
 }

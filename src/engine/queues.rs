@@ -26,11 +26,7 @@ const _: () = assert!(size_of::<Level>() == 16);
 
 impl Level {
     /// No order.
-    pub(super) const EMPTY: Self = Self {
-        head: NIL,
-        tail: NIL,
-        total: 0,
-    };
+    pub(super) const EMPTY: Self = Self { head: NIL, tail: NIL, total: 0 };
 
     /// Whether no order is in it.
     pub(super) const fn is_empty(&self) -> bool {
@@ -72,16 +68,8 @@ pub(super) struct Queues {
 impl Queues {
     /// Nodes for the slots `[0, order_count_max)`.
     pub(super) fn new(order_count_max: u32) -> Self {
-        let free = Node {
-            tick: 0,
-            leaves: Qty::ZERO,
-            prev: NIL,
-            next: NIL,
-            book: NO_BOOK,
-        };
-        Self {
-            nodes: vec![free; order_count_max as usize].into_boxed_slice(),
-        }
+        let free = Node { tick: 0, leaves: Qty::ZERO, prev: NIL, next: NIL, book: NO_BOOK };
+        Self { nodes: vec![free; order_count_max as usize].into_boxed_slice() }
     }
 
     /// Puts an order behind the others of `level`, which is the level of `tick` in `book`.
@@ -97,13 +85,7 @@ impl Queues {
         let prev = level.tail;
         let node = &mut self.nodes[slot.0 as usize];
         assert!(node.book == NO_BOOK, "an order rests once");
-        *node = Node {
-            tick,
-            leaves,
-            prev,
-            next: NIL,
-            book,
-        };
+        *node = Node { tick, leaves, prev, next: NIL, book };
         if prev == NIL {
             level.head = slot.0;
         } else {
@@ -130,11 +112,7 @@ impl Queues {
                 self.nodes[level.head as usize].prev = NIL;
             }
         }
-        Taken {
-            slot: OrderSlot(head),
-            qty: taken,
-            is_done,
-        }
+        Taken { slot: OrderSlot(head), qty: taken, is_done }
     }
 
     /// Takes an order out of `level`, which is its level, and says what was left of it.
@@ -180,22 +158,14 @@ impl Queues {
         let (mut at, mut prev, mut count, mut total) = (level.head, NIL, 0, 0);
         while at != NIL {
             let node = &self.nodes[at as usize];
-            assert_eq!(
-                (node.book, node.tick),
-                (book, tick),
-                "a node knows its level"
-            );
+            assert_eq!((node.book, node.tick), (book, tick), "a node knows its level");
             assert_eq!(node.prev, prev, "queues are linked both ways");
             assert!(!node.leaves.is_zero(), "a resting order has leaves");
             total += node.leaves.raw().unsigned_abs();
             count += 1;
             (prev, at) = (at, node.next);
         }
-        assert_eq!(
-            (level.tail, level.total),
-            (prev, total),
-            "tail and total of a level"
-        );
+        assert_eq!((level.tail, level.total), (prev, total), "tail and total of a level");
         count
     }
 }

@@ -56,7 +56,12 @@ pub struct Row {
     pub text: &'static str,
 }
 
-const fn row(refusal: Refusal, reason: OrdRejReason, is_retryable: bool, text: &'static str) -> Row {
+const fn row(
+    refusal: Refusal,
+    reason: OrdRejReason,
+    is_retryable: bool,
+    text: &'static str,
+) -> Row {
     assert!(text.len() <= 32, "a refusal's text fits its field");
     Row { refusal, reason, is_retryable, text }
 }

@@ -146,22 +146,32 @@ impl Reporter<'_> {
     /// The new order is refused.
     pub fn refused(&mut self, session: SessionIdx, order: &NewOrderSingle, refusal: Refusal) {
         let transact_time = self.time;
-        self.reject(session, order.cl_ord_id, refusal, Refused {
-            security_id: order.security_id,
-            account: order.account,
-            transact_time,
-            is_resend: false,
-        });
+        self.reject(
+            session,
+            order.cl_ord_id,
+            refusal,
+            Refused {
+                security_id: order.security_id,
+                account: order.account,
+                transact_time,
+                is_resend: false,
+            },
+        );
     }
 
     /// The order was refused for good before: the same answer again.
     pub fn refused_again(&mut self, session: SessionIdx, entry: &KeyEntry, refusal: Refusal) {
-        self.reject(session, entry.cl_ord_id, refusal, Refused {
-            security_id: entry.security_id,
-            account: entry.account,
-            transact_time: entry.transact_time,
-            is_resend: true,
-        });
+        self.reject(
+            session,
+            entry.cl_ord_id,
+            refusal,
+            Refused {
+                security_id: entry.security_id,
+                account: entry.account,
+                transact_time: entry.transact_time,
+                is_resend: true,
+            },
+        );
     }
 
     /// The current state of an open order, under the id asked with. `request_id` 0 answers a
@@ -324,6 +334,7 @@ impl Reporter<'_> {
 }
 
 /// What a refusal repeats of its request.
+#[derive(Clone, Copy)]
 struct Refused {
     security_id: u32,
     account: u32,

@@ -50,10 +50,7 @@ pub const fn report_len(body: &ReportBody) -> usize {
 #[inline]
 pub fn encode_report(report: &Report, out: &mut [u8]) -> usize {
     let Some(out) = out.first_chunk_mut::<REPORT_BYTES_MAX>() else {
-        panic!(
-            "room for a report: expected {REPORT_BYTES_MAX}, came {}",
-            out.len()
-        );
+        panic!("room for a report: expected {REPORT_BYTES_MAX}, came {}", out.len());
     };
     match &report.body {
         ReportBody::NotApplied { from_seq_no, count } => {
@@ -78,10 +75,7 @@ pub fn encode_report(report: &Report, out: &mut [u8]) -> usize {
 #[inline]
 pub fn encode_client(message: &ClientMessage, out: &mut [u8]) -> usize {
     let Some(out) = out.first_chunk_mut::<CLIENT_BYTES_MAX>() else {
-        panic!(
-            "room for a request: expected {CLIENT_BYTES_MAX}, came {}",
-            out.len()
-        );
+        panic!("room for a request: expected {CLIENT_BYTES_MAX}, came {}", out.len());
     };
     match message {
         ClientMessage::NewOrder(body) => new_order(body, out),
@@ -106,10 +100,7 @@ fn open<const BLOCK: usize>(out: &mut [u8], template: u16) -> &mut [u8; BLOCK] {
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "asserted to fit")]
 const fn header(template: u16, block: usize, length: usize) -> [u8; HEADER_BYTES] {
-    assert!(
-        block <= length && length <= 0xFFFF,
-        "a frame's length has two octets"
-    );
+    assert!(block <= length && length <= 0xFFFF, "a frame's length has two octets");
     let [l0, l1] = (length as u16).to_le_bytes();
     let [e0, e1] = ENCODING_TYPE.to_le_bytes();
     let [b0, b1] = (block as u16).to_le_bytes();
@@ -160,19 +151,14 @@ fn canceled(report: &Report, body: &ExecutionReportCanceled, out: &mut [u8; REPO
     f::CL_ORD_ID.put(block, body.cl_ord_id.0);
     f::EXEC_ID.put(block, body.exec_id.0);
     f::TRANSACT_TIME.put(block, body.transact_time.0);
-    f::ORIG_CL_ORD_ID.put(
-        block,
-        body.orig_cl_ord_id.map_or(NULL_U64, |ClOrdId(id)| id),
-    );
+    f::ORIG_CL_ORD_ID.put(block, body.orig_cl_ord_id.map_or(NULL_U64, |ClOrdId(id)| id));
     f::CUM_QTY.put(block, body.cum_qty.raw());
     f::SECURITY_ID.put(block, body.security_id.0);
     f::ACCOUNT.put(block, body.account.0);
     f::SIDE.put(block, body.side.wire());
     f::ORD_STATUS.put(block, body.ord_status.wire());
     f::EXEC_TYPE.put(block, body.exec_type.wire());
-    let reason = body
-        .exec_restatement_reason
-        .map_or(NULL_U8, RestatementReason::wire);
+    let reason = body.exec_restatement_reason.map_or(NULL_U8, RestatementReason::wire);
     f::EXEC_RESTATEMENT_REASON.put(block, reason);
     f::POSS_RESEND.put(block, u8::from(body.poss_resend));
 }

@@ -129,39 +129,24 @@ pub fn split(buffer: &[u8], bytes_max: usize) -> Result<Option<(Frame<'_>, usize
     };
     let length = usize::from(u16::from_le_bytes([l0, l1]));
     if length < HEADER_BYTES {
-        return Err(FrameError::TooShort {
-            expected: HEADER_BYTES,
-            came: length,
-        });
+        return Err(FrameError::TooShort { expected: HEADER_BYTES, came: length });
     }
     if length > bytes_max {
-        return Err(FrameError::TooLong {
-            expected: bytes_max,
-            came: length,
-        });
+        return Err(FrameError::TooLong { expected: bytes_max, came: length });
     }
     let Some(&[_, _, e0, e1]) = buffer.first_chunk() else {
         return Ok(None);
     };
     let encoding = u16::from_le_bytes([e0, e1]);
     if encoding != ENCODING_TYPE {
-        return Err(FrameError::Encoding {
-            expected: ENCODING_TYPE,
-            came: encoding,
-        });
+        return Err(FrameError::Encoding { expected: ENCODING_TYPE, came: encoding });
     }
     let Some(&[_, _, _, _, b0, b1]) = buffer.first_chunk() else {
         return Ok(None);
     };
-    let (block, block_max) = (
-        usize::from(u16::from_le_bytes([b0, b1])),
-        length - HEADER_BYTES,
-    );
+    let (block, block_max) = (usize::from(u16::from_le_bytes([b0, b1])), length - HEADER_BYTES);
     if block > block_max {
-        return Err(FrameError::Block {
-            expected: block_max,
-            came: block,
-        });
+        return Err(FrameError::Block { expected: block_max, came: block });
     }
     let frame = buffer.get(SOFH_BYTES..length).and_then(Frame::from_sbe);
     Ok(frame.map(|frame| (frame, length)))
@@ -174,22 +159,14 @@ mod tests {
     /// One row a buffer: what has arrived, and what is known about it.
     #[track_caller]
     fn check(buffer: &[u8], expected: Result<Option<usize>, FrameError>) {
-        assert_eq!(
-            split(buffer, 64).map(|found| found.map(|(_, length)| length)),
-            expected
-        );
+        assert_eq!(split(buffer, 64).map(|found| found.map(|(_, length)| length)), expected);
     }
 
     #[test]
     fn a_bad_header_is_refused_as_soon_as_it_shows() {
         let short = |came| Err(FrameError::TooShort { expected: 12, came });
         let long = |came| Err(FrameError::TooLong { expected: 64, came });
-        let encoding = |came| {
-            Err(FrameError::Encoding {
-                expected: 0xEB50,
-                came,
-            })
-        };
+        let encoding = |came| Err(FrameError::Encoding { expected: 0xEB50, came });
         let block = |expected, came| Err(FrameError::Block { expected, came });
         check(&[], Ok(None));
         check(&[12], Ok(None));
@@ -209,26 +186,16 @@ mod tests {
         check(&[20, 0, 0x50, 0xEB, 9, 0], block(8, 9));
         check(&[12, 0, 0x50, 0xEB, 0, 0, 10, 0, 1, 0, 2], Ok(None));
         check(&[12, 0, 0x50, 0xEB, 0, 0, 10, 0, 1, 0, 2, 0], Ok(Some(12)));
-        check(
-            &[12, 0, 0x50, 0xEB, 0, 0, 10, 0, 1, 0, 2, 0, 99],
-            Ok(Some(12)),
-        );
+        check(&[12, 0, 0x50, 0xEB, 0, 0, 10, 0, 1, 0, 2, 0, 99], Ok(Some(12)));
     }
 
     #[test]
     fn a_frame_shows_its_parts() {
-        let octets = [
-            15, 0, 0x50, 0xEB, 1, 0, 10, 0, 0xA1, 0x0F, 2, 0, 7, 8, 9, 99,
-        ];
+        let octets = [15, 0, 0x50, 0xEB, 1, 0, 10, 0, 0xA1, 0x0F, 2, 0, 7, 8, 9, 99];
         let (frame, length) = split(&octets, 64).unwrap().unwrap();
         assert_eq!(length, 15);
         assert_eq!(
-            (
-                frame.template,
-                frame.block_length,
-                frame.schema_id,
-                frame.version
-            ),
+            (frame.template, frame.block_length, frame.schema_id, frame.version),
             (10, 1, 4001, 2)
         );
         assert_eq!(
@@ -241,9 +208,6 @@ mod tests {
     fn errors_say_what_was_expected_and_what_came() {
         let said = |buffer| split(buffer, 64).unwrap_err().to_string();
         assert_eq!(said(&[65, 0]), "frame length: expected at most 64, came 65");
-        assert_eq!(
-            said(&[16, 0, 1, 2]),
-            "encoding type: expected 0xeb50, came 0x0201"
-        );
+        assert_eq!(said(&[16, 0, 1, 2]), "encoding type: expected 0xeb50, came 0x0201");
     }
 }

@@ -75,10 +75,7 @@ pub struct Field<T> {
 
 impl<T: Primitive> Field<T> {
     const fn new(at: usize) -> Self {
-        Self {
-            at,
-            kind: PhantomData,
-        }
+        Self { at, kind: PhantomData }
     }
 
     /// The offset behind the field.
@@ -87,12 +84,7 @@ impl<T: Primitive> Field<T> {
     }
 
     const fn layout(self, name: &'static str) -> FieldLayout {
-        FieldLayout {
-            name,
-            at: self.at,
-            size: size_of::<T>(),
-            primitive: T::NAME,
-        }
+        FieldLayout { name, at: self.at, size: size_of::<T>(), primitive: T::NAME }
     }
 
     /// The value in a block of a length that holds it by construction.

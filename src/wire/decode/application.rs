@@ -24,14 +24,8 @@ pub fn decode_client_message(sbe: &[u8]) -> Result<ClientMessage, DecodeError> {
     let frame = Frame::from_sbe(sbe).ok_or(not_canonical)?;
     known_schema(&frame)?;
     let message = decode(&frame)?;
-    let message = message.ok_or(DecodeError::UnknownTemplate {
-        template: frame.template,
-    })?;
-    if is_canonical(&frame) {
-        Ok(message)
-    } else {
-        Err(not_canonical)
-    }
+    let message = message.ok_or(DecodeError::UnknownTemplate { template: frame.template })?;
+    if is_canonical(&frame) { Ok(message) } else { Err(not_canonical) }
 }
 
 /// Octets of the canonical form of an application message of `template` with a block of

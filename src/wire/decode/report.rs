@@ -111,11 +111,7 @@ fn canceled(frame: &Frame<'_>) -> Decoded {
         exec_type: known("ExecType", exec_type, ExecType::from_wire(exec_type))?,
         exec_restatement_reason: match reason {
             NULL_U8 => None,
-            code => Some(known(
-                "ExecRestatementReason",
-                code,
-                RestatementReason::from_wire(code),
-            )?),
+            code => Some(known("ExecRestatementReason", code, RestatementReason::from_wire(code))?),
         },
         poss_resend: flag("PossResend", f::POSS_RESEND.get(block))?,
     };
@@ -264,11 +260,7 @@ fn price(field: &'static str, came: i64) -> Result<Px, DecodeError> {
 }
 
 fn price_or_null(field: &'static str, came: i64) -> Result<Option<Px>, DecodeError> {
-    if came == NULL_I64 {
-        Ok(None)
-    } else {
-        price(field, came).map(Some)
-    }
+    if came == NULL_I64 { Ok(None) } else { price(field, came).map(Some) }
 }
 
 fn qty(field: &'static str, came: i64) -> Result<Qty, DecodeError> {

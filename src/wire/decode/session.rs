@@ -93,9 +93,7 @@ fn establish<'a>(frame: &Frame<'a>) -> Decoded<'a> {
         timestamp: Nanos(f::TIMESTAMP.get(block)),
         keepalive_interval: f::KEEPALIVE_INTERVAL.get(block),
         next_seq_no: f::NEXT_SEQ_NO.get(block),
-        cancel_on_disconnect_type: f::CANCEL_ON_DISCONNECT_TYPE
-            .find(appended)
-            .unwrap_or(NULL_U8),
+        cancel_on_disconnect_type: f::CANCEL_ON_DISCONNECT_TYPE.find(appended).unwrap_or(NULL_U8),
         cod_timeout_window: f::COD_TIMEOUT_WINDOW.find(appended).unwrap_or(NULL_U32),
         report_level: f::REPORT_LEVEL.find(appended).unwrap_or(NULL_U8),
         credentials: var_data(frame)?,
@@ -112,9 +110,7 @@ fn establishment_ack<'a>(frame: &Frame<'a>) -> Decoded<'a> {
         keepalive_interval: f::KEEPALIVE_INTERVAL.get(block),
         next_seq_no: Seq(f::NEXT_SEQ_NO.get(block)),
         last_incoming_seq_no: Seq(f::LAST_INCOMING_SEQ_NO.find(appended).unwrap_or(NULL_U64)),
-        cancel_on_disconnect_type: f::CANCEL_ON_DISCONNECT_TYPE
-            .find(appended)
-            .unwrap_or(NULL_U8),
+        cancel_on_disconnect_type: f::CANCEL_ON_DISCONNECT_TYPE.find(appended).unwrap_or(NULL_U8),
         cod_timeout_window: f::COD_TIMEOUT_WINDOW.find(appended).unwrap_or(NULL_U32),
     })
 }
@@ -132,9 +128,7 @@ fn establishment_reject<'a>(frame: &Frame<'a>) -> Decoded<'a> {
 
 fn sequence<'a>(frame: &Frame<'a>) -> Decoded<'a> {
     let block = block::<{ sequence::BLOCK_MIN }>(frame)?;
-    Ok(SessionMessage::Sequence {
-        next_seq_no: Seq(sequence::NEXT_SEQ_NO.get(block)),
-    })
+    Ok(SessionMessage::Sequence { next_seq_no: Seq(sequence::NEXT_SEQ_NO.get(block)) })
 }
 
 fn retransmit_request<'a>(frame: &Frame<'a>) -> Decoded<'a> {

@@ -13,35 +13,18 @@ use crate::wire::layout::{
 /// Writes the frame of a session message to the start of `out` and returns its octets; `None` when
 /// it does not fit into `out` or into [`FRAME_BYTES_MAX`]. Then `out` is left as it was.
 #[must_use]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one arm a template: the length is the protocol's"
-)]
+#[expect(clippy::too_many_lines, reason = "one arm a template: the length is the protocol's")]
 pub fn encode_session(message: &SessionMessage<'_>, out: &mut [u8]) -> Option<usize> {
     match *message {
-        SessionMessage::Negotiate {
-            session_id,
-            timestamp,
-            client_flow,
-            credentials,
-        } => {
+        SessionMessage::Negotiate { session_id, timestamp, client_flow, credentials } => {
             let request = (session_id, timestamp, client_flow);
             coded(out, negotiate::TEMPLATE, request, credentials)
         }
-        SessionMessage::NegotiationResponse {
-            session_id,
-            request_timestamp,
-            server_flow,
-        } => {
+        SessionMessage::NegotiationResponse { session_id, request_timestamp, server_flow } => {
             let response = (session_id, request_timestamp, server_flow);
             coded(out, negotiation_response::TEMPLATE, response, &[])
         }
-        SessionMessage::NegotiationReject {
-            session_id,
-            request_timestamp,
-            code,
-            reason,
-        } => {
+        SessionMessage::NegotiationReject { session_id, request_timestamp, code, reason } => {
             let refusal = (session_id, request_timestamp, code);
             coded(out, negotiation_reject::TEMPLATE, refusal, reason)
         }
@@ -86,12 +69,7 @@ pub fn encode_session(message: &SessionMessage<'_>, out: &mut [u8]) -> Option<us
             f::COD_TIMEOUT_WINDOW.put(block, cod_timeout_window);
             Some(len)
         }
-        SessionMessage::EstablishmentReject {
-            session_id,
-            request_timestamp,
-            code,
-            reason,
-        } => {
+        SessionMessage::EstablishmentReject { session_id, request_timestamp, code, reason } => {
             let refusal = (session_id, request_timestamp, code);
             coded(out, establishment_reject::TEMPLATE, refusal, reason)
         }
@@ -100,38 +78,19 @@ pub fn encode_session(message: &SessionMessage<'_>, out: &mut [u8]) -> Option<us
             sequence::NEXT_SEQ_NO.put(block, next_seq_no.0);
             Some(len)
         }
-        SessionMessage::RetransmitRequest {
-            session_id,
-            timestamp,
-            from_seq_no,
-            count,
-        } => {
+        SessionMessage::RetransmitRequest { session_id, timestamp, from_seq_no, count } => {
             let wanted = (session_id, timestamp, from_seq_no, count);
             range(out, retransmit_request::TEMPLATE, wanted)
         }
-        SessionMessage::Retransmission {
-            session_id,
-            request_timestamp,
-            next_seq_no,
-            count,
-        } => {
+        SessionMessage::Retransmission { session_id, request_timestamp, next_seq_no, count } => {
             let batch = (session_id, request_timestamp, next_seq_no, count);
             range(out, retransmission::TEMPLATE, batch)
         }
-        SessionMessage::RetransmitReject {
-            session_id,
-            request_timestamp,
-            code,
-            reason,
-        } => {
+        SessionMessage::RetransmitReject { session_id, request_timestamp, code, reason } => {
             let refusal = (session_id, request_timestamp, code);
             coded(out, retransmit_reject::TEMPLATE, refusal, reason)
         }
-        SessionMessage::Terminate {
-            session_id,
-            code,
-            reason,
-        } => {
+        SessionMessage::Terminate { session_id, code, reason } => {
             use terminate as f;
             let (block, len) = open::<{ f::BLOCK }>(out, f::TEMPLATE, Some(reason))?;
             f::SESSION_ID.put(block, session_id.0);
@@ -212,9 +171,7 @@ fn open<'b, const BLOCK: usize>(
     if len > FRAME_BYTES_MAX {
         return None;
     }
-    let (head, rest) = out
-        .get_mut(..len)?
-        .split_first_chunk_mut::<HEADER_BYTES>()?;
+    let (head, rest) = out.get_mut(..len)?.split_first_chunk_mut::<HEADER_BYTES>()?;
     let (block, rest) = rest.split_first_chunk_mut::<BLOCK>()?;
     if let Some(octets) = var_data {
         let (length, place) = rest.split_first_chunk_mut()?;
