@@ -206,7 +206,7 @@ impl Machine {
     /// Goes on with the record that said `More`; `out` was drained.
     pub fn resume(&mut self, out: &mut Outbox) -> Progress {
         assert!(out.is_empty(), "events were not drained before resume");
-        self.with_reporter(out, |engine, rep| engine.resume(rep))
+        self.with_reporter(out, Engine::resume)
     }
 
     /// Encodes the events into the sink, folds them into the output digest, and empties the outbox.
