@@ -19,8 +19,9 @@ pub(crate) trait Exchange {
     /// rise by one. Not timed.
     fn encode_request(&mut self, index: u64, out: &mut Vec<u8>);
 
-    /// Looks at everything received since the request was sent: `Some(count)` when its first
-    /// `count` bytes hold the answer, `None` while more must come. Timed.
+    /// Looks at everything received and not yet consumed: `Some(count)` when its first `count`
+    /// bytes end with the answer, `None` while more must come. What an earlier request left
+    /// behind (a late report, a keep-alive) comes first and is the exchange's to skip. Timed.
     fn try_complete(&mut self, received: &[u8]) -> Result<Option<usize>, PerfError>;
 
     /// Says goodbye before the connection is closed. Not timed.

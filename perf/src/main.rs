@@ -63,7 +63,7 @@ struct RunArguments {
     #[arg(long)]
     quick: bool,
     /// Pairs of slices; a verdict needs 21 [default: 21, with --quick 5].
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1001))]
+    #[arg(long, value_name = "N", value_parser = pair_count())]
     pairs: Option<usize>,
     /// Recorded orders in a slice [default: 10000, with --quick 2000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
@@ -197,6 +197,10 @@ fn echo(arguments: &EchoArguments) -> Result<(), PerfError> {
         sizes,
     };
     floor.serve(&listener, u64::MAX).map_err(failed)
+}
+
+fn pair_count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1001)
 }
 
 fn message_bytes() -> RangedU64ValueParser<usize> {

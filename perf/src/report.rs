@@ -45,6 +45,8 @@ pub(crate) struct Report {
     reply_bytes: usize,
     contenders: Vec<Row>,
     resolution: f64,
+    /// Times the measuring thread lost its core to another.
+    preempted_count: u64,
     comparisons: Vec<Ratio>,
     /// What p99 and beyond are worth.
     tails: &'static str,
@@ -121,6 +123,7 @@ impl Report {
             reply_bytes: Sizes::ORDER_PATH.reply_bytes,
             contenders: findings.lanes.iter().map(row_of).collect(),
             resolution: rounded(findings.resolution),
+            preempted_count: findings.preempted_count,
             comparisons: findings.outcomes.iter().map(ratio).collect(),
             tails,
         }
@@ -170,7 +173,11 @@ impl Report {
                 }
             };
         }
-        let _ = writeln!(text, "p99 and beyond: {}\n", self.tails);
+        let _ = writeln!(
+            text,
+            "p99 and beyond: {}; the client lost its core {} times\n",
+            self.tails, self.preempted_count
+        );
         let _ = writeln!(
             text,
             "{:<20}{:>7}{:>17}  {:<14}verdict   resolution {:.4}",
@@ -365,6 +372,7 @@ mod tests {
             lanes,
             outcomes,
             resolution: 0.012_345,
+            preempted_count: 7,
         };
         let settings = Settings {
             pair_count: 3,
@@ -415,6 +423,7 @@ mod tests {
         check("/comparisons/0/gate/least", 0.95.into());
         check("/comparisons/0/verdict", "red".into());
         check("/resolution", 0.0123.into());
+        check("/preempted_count", 7.into());
         check("/tails", "not measurable here".into());
         assert!(record.pointer("/contenders/0/round_trip").is_none());
     }
@@ -425,7 +434,7 @@ mod tests {
         for expected in [
             "sockperf    absent: left out",
             "F0             9.00    18.00    27.00    36.00    500.00",
-            "p99 and beyond: not measurable here",
+            "p99 and beyond: not measurable here; the client lost its core 7 times",
             "F0 / sockperf         1.235   1.200 .. 1.300  0.95 .. 1.05  red",
             "fewer than 21 pairs",
         ] {

@@ -6,6 +6,7 @@
 //! an error anywhere drops the contenders and with them their processes.
 
 use indicatif::ProgressBar;
+use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::contenders::{COMPARISONS, CONTENDERS, Comparison, Entry, F0, F0_TWIN, Settings, Start};
 use crate::error::PerfError;
@@ -46,6 +47,8 @@ pub(crate) struct Findings {
     pub(crate) outcomes: Vec<(&'static Comparison, Outcome)>,
     /// How fine a difference this run could see, as a share of one.
     pub(crate) resolution: f64,
+    /// How often the measuring thread lost its core to another in the run.
+    pub(crate) preempted_count: u64,
 }
 
 /// Runs to the end or to the first error.
@@ -67,6 +70,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, PerfError> {
     if let Some(cores) = settings.cores {
         pin(cores.client)?;
     }
+    let preempted_before = preempted_count()?;
     let progress = ProgressBar::new(u64::try_from(settings.pair_count).unwrap_or(u64::MAX));
     for round in 0..settings.pair_count {
         for turn in 0..lanes.len() {
@@ -85,10 +89,12 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, PerfError> {
     }
     progress.finish_and_clear();
     let (outcomes, resolution) = compare(&lanes)?;
+    let preempted_count = preempted_count()?.saturating_sub(preempted_before);
     Ok(Findings {
         lanes,
         outcomes,
         resolution,
+        preempted_count,
     })
 }
 
@@ -102,6 +108,13 @@ pub(crate) fn pin(core: usize) -> Result<(), PerfError> {
     Err(PerfError::Settings(format!(
         "cannot pin to core {core}; this machine has {cores} cores"
     )))
+}
+
+/// Involuntary context switches of the calling thread since its start.
+fn preempted_count() -> Result<u64, PerfError> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD)
+        .map_err(|errno| PerfError::io("reading the thread's resource usage")(errno.into()))?;
+    Ok(u64::try_from(usage.involuntary_context_switches()).unwrap_or(0))
 }
 
 type Outcomes = Vec<(&'static Comparison, Outcome)>;
