@@ -59,7 +59,7 @@ enum Task {
 
 #[derive(Args)]
 struct RunArguments {
-    /// A first impression: 5 pairs of 2,000 orders unless given; never a verdict.
+    /// A first impression: 5 pairs of 2,000 orders unless given.
     #[arg(long)]
     quick: bool,
     /// Pairs of slices; a verdict needs 21 [default: 21, with --quick 5].
@@ -156,16 +156,14 @@ fn run(arguments: &RunArguments) -> Result<(), PerfError> {
         warm_up_count: order_count / 10,
         cores: arguments.cores.0,
     };
+    if arguments.record {
+        report::check_history(&arguments.history)?;
+    }
     // Before the run, which changes the load, the allowed cores and perhaps the history.
     let (date, source, machine) = (clock::utc_date(), Source::read(), Machine::read());
     let findings = runner::run(&settings)?;
     let report = Report::new(&settings, date, source, machine, &findings);
-    if let Some(directory) = &arguments.out {
-        report::write_histograms(&findings.lanes, directory)?;
-    }
-    if arguments.record {
-        report.append_to(&arguments.history)?;
-    }
+    // Printed first: a full disk must not take the figures with it.
     let text = if arguments.json {
         report.to_json()? + "\n"
     } else {
@@ -173,7 +171,15 @@ fn run(arguments: &RunArguments) -> Result<(), PerfError> {
     };
     io::stdout()
         .write_all(text.as_bytes())
-        .map_err(PerfError::io("printing the report"))
+        .map_err(PerfError::io("printing the report"))?;
+    if let Some(directory) = &arguments.out {
+        report::write_histograms(&findings.lanes, directory)?;
+    }
+    if arguments.record {
+        report.append_to(&arguments.history)
+    } else {
+        Ok(())
+    }
 }
 
 fn echo(arguments: &EchoArguments) -> Result<(), PerfError> {

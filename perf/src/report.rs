@@ -248,6 +248,18 @@ impl RoundTrip {
     }
 }
 
+/// Refuses a history that has no directory, before a run that would be lost at its end.
+pub(crate) fn check_history(history: &Path) -> Result<(), PerfError> {
+    // The parent of a bare file name is the empty path: the working directory.
+    match history.parent() {
+        Some(parent) if parent.as_os_str().is_empty() || parent.is_dir() => Ok(()),
+        Some(_) | None => Err(PerfError::Settings(format!(
+            "--history {}: its directory does not exist; run from the repository's root",
+            history.display()
+        ))),
+    }
+}
+
 /// Writes each contender's histogram to `directory`, which is created: `NAME.hdr` (HDR V2, as
 /// every HDR tool reads) and `NAME.hgrm` (percentile table in us, as HDR plotters read).
 pub(crate) fn write_histograms(lanes: &[Lane], directory: &Path) -> Result<(), PerfError> {

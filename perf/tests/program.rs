@@ -122,6 +122,10 @@ fn what_cannot_be_had_is_refused_by_name() {
         &["run", "--pairs=1", "--cores=1,9999"],
         "cannot pin to core 9999",
     );
+    check(
+        &["run", "--record", "--history=/nonexistent/x"],
+        "does not exist",
+    );
     check(&["run", "--cores=1,1"], "two different core numbers");
     check(&["run", "--pairs=0"], "1..=1001");
 }
