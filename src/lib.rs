@@ -9,6 +9,7 @@
 //! session      one peer's conversation: the replicated half and the node's half
 //! engine       dedup, orders, book, refusals: the gates an order passes
 //! machine      the replicated thing: apply(record) -> events
+//! replay       stored records through the machine, live and afterwards
 //! replication  what must hold before a report leaves
 //! coordination the gate of a node
 //! client       the customer's side of a session
@@ -23,6 +24,7 @@ pub mod coordination;
 pub mod engine;
 pub mod limits;
 pub mod machine;
+pub mod replay;
 pub mod replication;
 pub mod session;
 pub mod shell;

@@ -178,6 +178,7 @@ impl Machine {
                 self.on_tick();
                 true
             }
+            RecordBody::Pad => true,
             RecordBody::Admin { security_id, phase, .. } => {
                 self.engine.markets.set_phase(security_id, phase)
             }
@@ -344,7 +345,8 @@ impl Machine {
             | RecordBody::Tick
             | RecordBody::Admin { .. }
             | RecordBody::Config(_)
-            | RecordBody::StateHash { .. } => is_founding || record.epoch == self.epoch,
+            | RecordBody::StateHash { .. }
+            | RecordBody::Pad => is_founding || record.epoch == self.epoch,
         };
         if fits {
             Ok(())

@@ -8,10 +8,7 @@ use std::fmt::Write as _;
 const _: () = assert!(size_of::<usize>() == size_of::<u64>());
 
 /// A count of bytes as an index of memory.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "asserted above: usize has 64 bits"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "asserted above: usize has 64 bits")]
 pub(crate) const fn to_usize(count: u64) -> usize {
     count as usize
 }
@@ -23,9 +20,7 @@ pub(crate) const fn to_u64(length: usize) -> u64 {
 
 /// Whether all bytes are zero; written as a fold so that it compiles to wide loads.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    bytes
-        .chunks(4096)
-        .all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+    bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 /// Length of `bytes` without its trailing zeros, rounded up to 8.

@@ -126,9 +126,7 @@ impl Directory {
         crc: u32,
     ) -> Result<(), JournalError> {
         let path = self.dir.join(RING_FILE);
-        region
-            .sync()
-            .map_err(JournalError::io(&path, "write it to disk"))?;
+        region.sync().map_err(JournalError::io(&path, "write it to disk"))?;
         label.generation += 1;
         (label.stop_index, label.stop_crc, label.is_stopped) = (index, crc, true);
         self.write_meta(label)
@@ -184,38 +182,26 @@ fn begin(
     options: &RingOptions,
     create: Option<bool>,
 ) -> Result<(Ring, Recovery), JournalError> {
-    let geometry = Geometry::new(options.ring_bytes).ok_or(JournalError::RingBytes {
-        found: options.ring_bytes,
-    })?;
+    let geometry = Geometry::new(options.ring_bytes)
+        .ok_or(JournalError::RingBytes { found: options.ring_bytes })?;
     if create == Some(false) && !dir.is_dir() {
-        return Err(JournalError::NoJournal {
-            dir: dir.to_owned(),
-        });
+        return Err(JournalError::NoJournal { dir: dir.to_owned() });
     }
     std::fs::create_dir_all(dir).map_err(JournalError::io(dir, "make the directory"))?;
     let lock = DirectoryLock::acquire(dir)?;
     let storage = DirStorage::new(dir);
     let boot_id = options.boot_id.map_or_else(read_boot_id, Ok)?;
     let found = Found::look(dir, &storage)?;
-    let directory = Directory {
-        dir: dir.to_owned(),
-        storage,
-        meta_slot: 0,
-        _lock: lock,
-    };
+    let directory = Directory { dir: dir.to_owned(), storage, meta_slot: 0, _lock: lock };
     match found.facts(options).judge().verdict() {
         Identity::Create | Identity::CreateAgain if create == Some(false) => {
-            Err(JournalError::NoJournal {
-                dir: dir.to_owned(),
-            })
+            Err(JournalError::NoJournal { dir: dir.to_owned() })
         }
         Identity::Create | Identity::CreateAgain => {
             create_new(directory, options, geometry, boot_id)
         }
         Identity::Open(_) | Identity::Refuse(_) if create == Some(true) => {
-            Err(JournalError::AlreadyExists {
-                dir: dir.to_owned(),
-            })
+            Err(JournalError::AlreadyExists { dir: dir.to_owned() })
         }
         Identity::Open(change) => open_found(directory, options, &found, boot_id, change),
         Identity::Refuse(kind) => Err(found.refusal(kind, dir, options)),
@@ -251,9 +237,7 @@ fn create_new(
         ..Label::default()
     };
     write_header(&mut region, 0, &label);
-    region
-        .sync()
-        .map_err(JournalError::io(&ring_new, "write it to disk"))?;
+    region.sync().map_err(JournalError::io(&ring_new, "write it to disk"))?;
     let storage = &mut directory.storage;
     storage
         .rename(RING_FILE_NEW, RING_FILE)
@@ -279,10 +263,7 @@ fn create_new(
         memory_locked: region.is_locked(),
     };
     let (head, tip) = (Position::ZERO, Tip::default());
-    Ok((
-        Ring::from_parts(region, geometry, head, tip, label, Some(directory)),
-        recovery,
-    ))
+    Ok((Ring::from_parts(region, geometry, head, tip, label, Some(directory)), recovery))
 }
 
 /// Opens a directory whose identity was judged good.
@@ -299,15 +280,10 @@ fn open_found(
     else {
         unreachable!("the identity table opens only where both labels are good");
     };
-    let geometry = Geometry::new(header.ring_bytes).ok_or(JournalError::RingBytes {
-        found: header.ring_bytes,
-    })?;
+    let geometry = Geometry::new(header.ring_bytes)
+        .ok_or(JournalError::RingBytes { found: header.ring_bytes })?;
     let mut region = Region::map_file(&path, HEADER_PAGE_BYTES + geometry.ring_bytes(), false)?;
-    let scanned = scan(
-        &region.bytes()[to_usize(HEADER_PAGE_BYTES)..],
-        geometry,
-        meta.stop_index,
-    );
+    let scanned = scan(&region.bytes()[to_usize(HEADER_PAGE_BYTES)..], geometry, meta.stop_index);
     let facts = TailFacts {
         end: match scanned.behind {
             Behind::Nothing => End::Zero,
@@ -351,10 +327,7 @@ fn open_found(
         memory_locked: region.is_locked(),
     };
     let (head, tip) = (scanned.head, scanned.tip);
-    Ok((
-        Ring::from_parts(region, geometry, head, tip, label, Some(directory)),
-        recovery,
-    ))
+    Ok((Ring::from_parts(region, geometry, head, tip, label, Some(directory)), recovery))
 }
 
 /// Moves a torn tail to a side file: first kept and synced there, then zeroed here.
@@ -371,13 +344,7 @@ fn drop_torn(
     let index = scanned.tip.index + 1;
     let side_file = directory.keep_torn(index, tail)?;
     tail.fill(0);
-    Ok(Some(Torn {
-        position: scanned.head,
-        index,
-        bytes,
-        error,
-        side_file,
-    }))
+    Ok(Some(Torn { position: scanned.head, index, bytes, error, side_file }))
 }
 
 fn tail_refusal(kind: RefusalKind, path: PathBuf, scanned: &Scan, meta: &Label) -> JournalError {
@@ -390,10 +357,7 @@ fn tail_refusal(kind: RefusalKind, path: PathBuf, scanned: &Scan, meta: &Label) 
             ),
         ),
         Behind::Nothing | Behind::Torn { .. } => (
-            format!(
-                "record {} with crc32c {:#010x}",
-                meta.stop_index, meta.stop_crc
-            ),
+            format!("record {} with crc32c {:#010x}", meta.stop_index, meta.stop_crc),
             match scanned.crc_at_floor {
                 Some(crc) => format!("that record with crc32c {crc:#010x}"),
                 None => format!("an end after record {}", scanned.tip.index),
@@ -401,14 +365,7 @@ fn tail_refusal(kind: RefusalKind, path: PathBuf, scanned: &Scan, meta: &Label) 
         ),
     };
     let offset = Some(HEADER_PAGE_BYTES + scanned.head.get());
-    Box::new(Refusal {
-        kind,
-        path,
-        offset,
-        expected,
-        found,
-    })
-    .into()
+    Box::new(Refusal { kind, path, offset, expected, found }).into()
 }
 
 /// What a directory holds, before anything is mapped.
@@ -428,9 +385,7 @@ impl Found {
         let meta = read_labels(storage, dir, META_FILE, META_SLOTS, META_MAGIC)?;
         let ring = read_labels(storage, dir, RING_FILE, RING_SLOTS, RING_MAGIC)?;
         let path = dir.join(RING_FILE);
-        let bytes = storage
-            .len(RING_FILE)
-            .map_err(JournalError::io(&path, "read its length"))?;
+        let bytes = storage.len(RING_FILE).map_err(JournalError::io(&path, "read its length"))?;
         Ok(Self {
             meta,
             ring,
@@ -494,11 +449,9 @@ impl Found {
             }
             RefusalKind::MetadataDamaged => (META_FILE, whole(), "none".to_owned()),
             RefusalKind::MetadataVersion => (META_FILE, our_version(), version(self.meta)),
-            RefusalKind::RingMissing => (
-                RING_FILE,
-                format!("the ring of journal {}", meta.journal_uuid),
-                "none".to_owned(),
-            ),
+            RefusalKind::RingMissing => {
+                (RING_FILE, format!("the ring of journal {}", meta.journal_uuid), "none".to_owned())
+            }
             RefusalKind::RingDamaged => (RING_FILE, whole(), "none".to_owned()),
             RefusalKind::RingVersion => (RING_FILE, our_version(), version(self.ring)),
             RefusalKind::RingLength => (
@@ -535,14 +488,7 @@ impl Found {
                 unreachable!("refused by the scan, not by the labels")
             }
         };
-        Box::new(Refusal {
-            kind,
-            path: dir.join(file),
-            offset: None,
-            expected,
-            found,
-        })
-        .into()
+        Box::new(Refusal { kind, path: dir.join(file), offset: None, expected, found }).into()
     }
 }
 
@@ -555,11 +501,7 @@ pub(crate) fn read_labels(
     magic: [u8; 8],
 ) -> Result<Option<Labelled>, JournalError> {
     let path = dir.join(name);
-    if storage
-        .len(name)
-        .map_err(JournalError::io(&path, "read its length"))?
-        .is_none()
-    {
+    if storage.len(name).map_err(JournalError::io(&path, "read its length"))?.is_none() {
         return Ok(None);
     }
     let mut labels = [[0; LABEL_BYTES]; 2];
@@ -593,9 +535,7 @@ fn is_unused(storage: &DirStorage, path: &Path) -> Result<bool, JournalError> {
     let mut offset = HEADER_PAGE_BYTES;
     while offset < len {
         let piece = to_usize(len - offset).min(buffer.len());
-        storage
-            .read_at(RING_FILE, offset, &mut buffer[..piece])
-            .map_err(fail())?;
+        storage.read_at(RING_FILE, offset, &mut buffer[..piece]).map_err(fail())?;
         if !is_zero(&buffer[..piece]) {
             return Ok(false);
         }

@@ -59,11 +59,7 @@ impl JournalError {
         path: &'a Path,
         doing: &'static str,
     ) -> impl FnOnce(io::Error) -> Self + use<'a> {
-        move |source| Self::Io {
-            path: path.to_owned(),
-            doing,
-            source,
-        }
+        move |source| Self::Io { path: path.to_owned(), doing, source }
     }
 }
 
@@ -100,11 +96,7 @@ impl fmt::Display for Refusal {
             write!(f, " at byte {offset}")?;
         }
         let (what, way_out) = (self.kind.what(), self.kind.way_out());
-        write!(
-            f,
-            ": {what}: {} expected, {} found. {way_out}",
-            self.expected, self.found
-        )
+        write!(f, ": {what}: {} expected, {} found. {way_out}", self.expected, self.found)
     }
 }
 

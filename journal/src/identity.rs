@@ -69,11 +69,7 @@ const fn case(
     holds: fn(IdentityFacts) -> bool,
     verdict: Identity,
 ) -> IdentityCase {
-    IdentityCase {
-        label,
-        holds,
-        verdict,
-    }
+    IdentityCase { label, holds, verdict }
 }
 
 const fn refuse(kind: RefusalKind) -> Identity {
@@ -122,10 +118,9 @@ impl IdentityFacts {
         let mut rows = IDENTITY_CASES.iter().filter(|row| (row.holds)(self));
         match (rows.next(), rows.next()) {
             (Some(row), None) => row,
-            (first, _) => unreachable!(
-                "one row expected, {} and more",
-                first.map_or("", |r| r.label)
-            ),
+            (first, _) => {
+                unreachable!("one row expected, {} and more", first.map_or("", |r| r.label))
+            }
         }
     }
 }
@@ -169,10 +164,7 @@ mod tests {
                     assert_eq!(rows.len(), 1, "{facts:?}");
                     used[rows[0]] += 1;
                     let opens = matches!(facts.judge().verdict(), Identity::Open(_));
-                    assert!(
-                        !opens || (facts.same_journal && facts.same_node),
-                        "{facts:?}"
-                    );
+                    assert!(!opens || (facts.same_journal && facts.same_node), "{facts:?}");
                 }
             }
         }

@@ -241,11 +241,7 @@ mod tests {
         for bit in 0..LABEL_BYTES * 8 {
             let mut bytes = good;
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(
-                newest([&bytes, &[]], META_MAGIC),
-                Labelled::Damaged,
-                "bit {bit}"
-            );
+            assert_eq!(newest([&bytes, &[]], META_MAGIC), Labelled::Damaged, "bit {bit}");
         }
     }
 }

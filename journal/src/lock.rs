@@ -37,10 +37,7 @@ impl DirectoryLock {
                 let mut text = String::new();
                 // The id is a courtesy; without it the refusal still stands.
                 let _ = (&file).take(16).read_to_string(&mut text);
-                return Err(JournalError::InUse {
-                    path,
-                    holder: text.trim().parse().ok(),
-                });
+                return Err(JournalError::InUse { path, holder: text.trim().parse().ok() });
             }
             Err(TryLockError::Error(error)) => {
                 return Err(JournalError::io(&path, "lock it")(error));

@@ -66,11 +66,7 @@ impl Geometry {
     /// `None` when the size is none a ring can have.
     pub(crate) const fn new(ring_bytes: u64) -> Option<Self> {
         let in_range = ring_bytes >= RING_BYTES_MIN && ring_bytes <= RING_BYTES_MAX;
-        if in_range && ring_bytes.is_power_of_two() {
-            Some(Self { ring_bytes })
-        } else {
-            None
-        }
+        if in_range && ring_bytes.is_power_of_two() { Some(Self { ring_bytes }) } else { None }
     }
 
     pub(crate) const fn ring_bytes(self) -> u64 {
@@ -115,13 +111,9 @@ mod tests {
     #[test]
     fn positions_fall_into_segments() {
         let geometry = Geometry::new(32_768).unwrap();
-        for (position, left, segments) in [
-            (0, 8192, 4),
-            (8, 8184, 4),
-            (8184, 8, 4),
-            (8192, 8192, 3),
-            (32_760, 8, 1),
-        ] {
+        for (position, left, segments) in
+            [(0, 8192, 4), (8, 8184, 4), (8184, 8, 4), (8192, 8192, 3), (32_760, 8, 1)]
+        {
             let position = Position::new(position);
             assert_eq!(geometry.segment_left(position), left, "{position}");
             assert_eq!(geometry.segments_left(position), segments, "{position}");

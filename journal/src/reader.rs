@@ -91,19 +91,12 @@ impl Reader {
         let (ring, meta) = read_both(dir)?;
         let label = match ring {
             None => {
-                return Err(JournalError::NoJournal {
-                    dir: dir.to_owned(),
-                });
+                return Err(JournalError::NoJournal { dir: dir.to_owned() });
             }
             Some(Labelled::Good(label, _)) => label,
             Some(Labelled::Damaged) => {
                 let (expected, found) = ("a slot with a matching checksum", "none".to_owned());
-                return Err(refuse(
-                    RefusalKind::RingDamaged,
-                    path,
-                    expected.to_owned(),
-                    found,
-                ));
+                return Err(refuse(RefusalKind::RingDamaged, path, expected.to_owned(), found));
             }
             Some(Labelled::OtherVersion(version)) => {
                 let expected = format!("version {FORMAT_VERSION}");
@@ -112,13 +105,9 @@ impl Reader {
             }
         };
         let file = File::open(&path).map_err(JournalError::io(&path, "open it"))?;
-        let bytes = file
-            .metadata()
-            .map_err(JournalError::io(&path, "read its length"))?
-            .len();
-        let geometry = Geometry::new(label.ring_bytes).ok_or(JournalError::RingBytes {
-            found: label.ring_bytes,
-        })?;
+        let bytes = file.metadata().map_err(JournalError::io(&path, "read its length"))?.len();
+        let geometry = Geometry::new(label.ring_bytes)
+            .ok_or(JournalError::RingBytes { found: label.ring_bytes })?;
         if bytes != HEADER_PAGE_BYTES + label.ring_bytes {
             let expected = format!("{} bytes", HEADER_PAGE_BYTES + label.ring_bytes);
             let found = format!("{bytes} bytes");
@@ -145,10 +134,7 @@ impl Reader {
     /// The next record with its position, pads included; `None` at the end, which
     /// [`Reader::end`] then describes. Called again after the end of a journal in use, it goes on
     /// with what has been appended since.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the record borrows from the reader"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "the record borrows from the reader")]
     pub fn next(&mut self) -> Result<Option<(Position, Record<'_>)>, JournalError> {
         self.end = None;
         if self.position.get() == self.geometry.ring_bytes() {
@@ -229,9 +215,7 @@ impl Reader {
                 | ReadStop::Torn { .. }
                 | ReadStop::LostTail { .. },
                 Some(meta),
-            ) => ReadStop::LostTail {
-                stop_index: meta.stop_index,
-            },
+            ) => ReadStop::LostTail { stop_index: meta.stop_index },
         };
         self.end = Some(ReadEnd {
             position: self.position,
@@ -246,13 +230,11 @@ impl Reader {
         let len = self.geometry.ring_bytes() - self.position.get();
         let mut rest = vec![0; to_usize(len)];
         self.read_at(&mut rest, self.position)?;
-        Ok(
-            match look_behind(&rest, self.geometry, self.position, &self.tip, error) {
-                Behind::Nothing => ReadStop::Zeros,
-                Behind::Torn { error, bytes } => ReadStop::Torn { error, bytes },
-                Behind::Valid { error, at, index } => ReadStop::Corrupt { error, at, index },
-            },
-        )
+        Ok(match look_behind(&rest, self.geometry, self.position, &self.tip, error) {
+            Behind::Nothing => ReadStop::Zeros,
+            Behind::Torn { error, bytes } => ReadStop::Torn { error, bytes },
+            Behind::Valid { error, at, index } => ReadStop::Corrupt { error, at, index },
+        })
     }
 
     /// Whether the window holds the largest record that can start at the position.
@@ -278,20 +260,12 @@ impl Reader {
     }
 
     fn read_at(&self, into: &mut [u8], position: Position) -> Result<(), JournalError> {
-        let read: io::Result<()> = self
-            .file
-            .read_exact_at(into, HEADER_PAGE_BYTES + position.get());
+        let read: io::Result<()> =
+            self.file.read_exact_at(into, HEADER_PAGE_BYTES + position.get());
         read.map_err(JournalError::io(&self.path, "read it"))
     }
 }
 
 fn refuse(kind: RefusalKind, path: PathBuf, expected: String, found: String) -> JournalError {
-    Box::new(Refusal {
-        kind,
-        path,
-        offset: None,
-        expected,
-        found,
-    })
-    .into()
+    Box::new(Refusal { kind, path, offset: None, expected, found }).into()
 }

@@ -161,21 +161,12 @@ impl<'a> Record<'a> {
         }
         let len = header.len.get();
         let size = record_bytes(u64::from(len));
-        let size_max = if header.kind == KIND_PAD {
-            PAD_BYTES_MAX
-        } else {
-            RECORD_BYTES_MAX
-        };
+        let size_max = if header.kind == KIND_PAD { PAD_BYTES_MAX } else { RECORD_BYTES_MAX };
         if size > size_max.min(room) {
-            return Err(RecordError::TooLong {
-                len,
-                room: size_max.min(room) - HEADER_BYTES,
-            });
+            return Err(RecordError::TooLong { len, room: size_max.min(room) - HEADER_BYTES });
         }
         if header.reserved.get() != 0 {
-            return Err(RecordError::Reserved {
-                found: header.reserved.get(),
-            });
+            return Err(RecordError::Reserved { found: header.reserved.get() });
         }
         if header.index.get() == 0 {
             return Err(RecordError::ZeroIndex);
@@ -183,10 +174,7 @@ impl<'a> Record<'a> {
         let whole = bytes.get(..to_usize(size)).ok_or(short)?;
         let expected = crc32c::crc32c(&whole[CRC_END..]);
         if header.crc.get() != expected {
-            return Err(RecordError::Crc {
-                expected,
-                found: header.crc.get(),
-            });
+            return Err(RecordError::Crc { expected, found: header.crc.get() });
         }
         let (payload, padding) = whole[HEADER_LEN..].split_at(usize::from(len));
         if !is_zero(padding) || (header.kind == KIND_PAD && !is_zero(payload)) {
@@ -210,10 +198,7 @@ impl<'a> Record<'a> {
     /// Writes the record to `out`, which must be exactly [`Record::bytes`] long, and returns its
     /// checksum. `self.crc` is not read.
     pub fn encode(&self, out: &mut [u8]) -> u32 {
-        assert!(
-            to_u64(out.len()) == self.bytes(),
-            "the slot fits the record"
-        );
+        assert!(to_u64(out.len()) == self.bytes(), "the slot fits the record");
         out[HEADER_LEN..][..self.payload.len()].copy_from_slice(self.payload);
         seal(
             out,
@@ -277,19 +262,9 @@ pub(crate) fn payload_mut(slot: &mut [u8], payload_bytes: u64) -> &mut [u8] {
 /// Finishes a slot that holds its payload: header, zero padding, and last the checksum, by a store
 /// that no earlier one can overtake. Whoever finds a matching checksum finds the whole record.
 pub(crate) fn seal(slot: &mut [u8], head: &Head) -> u32 {
-    let max = if head.kind == KIND_PAD {
-        PAD_BYTES_MAX
-    } else {
-        RECORD_BYTES_MAX
-    };
-    assert!(
-        record_bytes(head.payload_bytes) <= max,
-        "payload within its bound"
-    );
-    assert!(
-        to_u64(slot.len()) == record_bytes(head.payload_bytes),
-        "the slot fits the record"
-    );
+    let max = if head.kind == KIND_PAD { PAD_BYTES_MAX } else { RECORD_BYTES_MAX };
+    assert!(record_bytes(head.payload_bytes) <= max, "payload within its bound");
+    assert!(to_u64(slot.len()) == record_bytes(head.payload_bytes), "the slot fits the record");
     let header = Header {
         crc: U32::ZERO,
         prev_crc: head.prev_crc.into(),
@@ -353,10 +328,7 @@ mod tests {
     fn each_defect_has_its_name() {
         type Row = (&'static str, Vec<u8>, u64, Result<(), RecordError>);
         let good = encoded(&sample(b"hello"));
-        let pad = encoded(&Record {
-            kind: KIND_PAD,
-            ..sample(&[0; 24])
-        });
+        let pad = encoded(&Record { kind: KIND_PAD, ..sample(&[0; 24]) });
         let crc = u32::from_le_bytes(good[..4].try_into().unwrap());
         let wrong = {
             let mut bytes = good.clone();
@@ -382,11 +354,7 @@ mod tests {
             ("zeros",             vec![0; 48],                     4096, Err(RecordError::Empty)),
         ];
         for (label, bytes, limit, expected) in rows {
-            assert_eq!(
-                Record::decode(&bytes, limit).map(|_| ()),
-                expected,
-                "{label}"
-            );
+            assert_eq!(Record::decode(&bytes, limit).map(|_| ()), expected, "{label}");
         }
         let short = Err(RecordError::Short { found: 39 });
         assert_eq!(Record::decode(&good[..39], 4096).map(|_| ()), short);
@@ -398,10 +366,7 @@ mod tests {
         let bytes = patched(&encoded(&sample(&[7; 4056])), 28, &4057_u16.to_le_bytes());
         let room = PAYLOAD_BYTES_MAX;
         let expected = Err(RecordError::TooLong { len: 4057, room });
-        assert_eq!(
-            Record::decode(&[&bytes[..], &[0; 4096]].concat(), 8192),
-            expected
-        );
+        assert_eq!(Record::decode(&[&bytes[..], &[0; 4096]].concat(), 8192), expected);
         let bytes = patched(&encoded(&sample(&[7; 8])), 28, &u16::MAX.to_le_bytes());
         assert!(Record::decode(&[bytes, vec![0; 100_000]].concat(), 1 << 30).is_err());
     }

@@ -97,11 +97,7 @@ pub(crate) struct TailFacts {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tail {
-    Keep {
-        drop_torn: bool,
-        change: Option<IncarnationChange>,
-        clean: bool,
-    },
+    Keep { drop_torn: bool, change: Option<IncarnationChange>, clean: bool },
     Refuse(RefusalKind),
 }
 
@@ -117,32 +113,12 @@ pub(crate) struct TailCase {
 const YES: Option<bool> = Some(true);
 const NO: Option<bool> = Some(false);
 const ANY: Option<bool> = None;
-const CLEAN: Tail = Tail::Keep {
-    drop_torn: false,
-    change: None,
-    clean: true,
-};
-const KILLED: Tail = Tail::Keep {
-    drop_torn: false,
-    change: None,
-    clean: false,
-};
-const TORN: Tail = Tail::Keep {
-    drop_torn: true,
-    change: None,
-    clean: false,
-};
+const CLEAN: Tail = Tail::Keep { drop_torn: false, change: None, clean: true };
+const KILLED: Tail = Tail::Keep { drop_torn: false, change: None, clean: false };
+const TORN: Tail = Tail::Keep { drop_torn: true, change: None, clean: false };
 const CUT: Option<IncarnationChange> = Some(IncarnationChange::PowerCut);
-const POWER: Tail = Tail::Keep {
-    drop_torn: false,
-    change: CUT,
-    clean: false,
-};
-const POWER_TORN: Tail = Tail::Keep {
-    drop_torn: true,
-    change: CUT,
-    clean: false,
-};
+const POWER: Tail = Tail::Keep { drop_torn: false, change: CUT, clean: false };
+const POWER_TORN: Tail = Tail::Keep { drop_torn: true, change: CUT, clean: false };
 const CORRUPT: Tail = Tail::Refuse(RefusalKind::Corrupt);
 const LOST: Tail = Tail::Refuse(RefusalKind::LostTail);
 
@@ -152,14 +128,7 @@ const fn case(
     end: End,
     (floor_reached, same_boot, is_stopped): (Option<bool>, Option<bool>, Option<bool>),
 ) -> TailCase {
-    TailCase {
-        label,
-        verdict,
-        end,
-        floor_reached,
-        same_boot,
-        is_stopped,
-    }
+    TailCase { label, verdict, end, floor_reached, same_boot, is_stopped }
 }
 
 #[rustfmt::skip]
@@ -193,10 +162,9 @@ impl TailFacts {
         let mut rows = TAIL_CASES.iter().filter(|row| row.holds(self));
         match (rows.next(), rows.next()) {
             (Some(row), None) => row,
-            (first, _) => unreachable!(
-                "one row expected, {} and more",
-                first.map_or("", |r| r.label)
-            ),
+            (first, _) => {
+                unreachable!("one row expected, {} and more", first.map_or("", |r| r.label))
+            }
         }
     }
 }
@@ -219,15 +187,8 @@ mod tests {
                 assert_eq!(rows, 1, "{facts:?}");
                 match facts.judge().verdict {
                     Tail::Refuse(_) => assert!(end == End::Valid || !facts.floor_reached),
-                    Tail::Keep {
-                        drop_torn,
-                        change,
-                        clean,
-                    } => {
-                        assert!(
-                            facts.floor_reached,
-                            "nothing acknowledged is lost: {facts:?}"
-                        );
+                    Tail::Keep { drop_torn, change, clean } => {
+                        assert!(facts.floor_reached, "nothing acknowledged is lost: {facts:?}");
                         assert_eq!(drop_torn, end == End::Torn);
                         assert_eq!(change.is_some(), !facts.same_boot && !facts.is_stopped);
                         assert!(!clean || facts.is_stopped);

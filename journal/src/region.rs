@@ -92,11 +92,7 @@ impl Region {
     /// length. The disk being full is an error here, never a signal later.
     pub fn map_file(path: &Path, len: u64, create: bool) -> Result<Self, RegionError> {
         let fail = |doing| {
-            move |source: io::Error| RegionError::Io {
-                path: path.to_owned(),
-                doing,
-                source,
-            }
+            move |source: io::Error| RegionError::Io { path: path.to_owned(), doing, source }
         };
         let file = OpenOptions::new()
             .read(true)
@@ -106,18 +102,12 @@ impl Region {
             .map_err(fail("open it"))?;
         lock_exclusively(&file).map_err(|errno| match errno {
             Some(errno) => fail("lock it")(errno.into()),
-            None => RegionError::InUse {
-                path: path.to_owned(),
-            },
+            None => RegionError::InUse { path: path.to_owned() },
         })?;
         let found = file.metadata().map_err(fail("read its length"))?.len();
         let expected = if create { 0 } else { len };
         if found != expected || len == 0 {
-            return Err(RegionError::Length {
-                path: path.to_owned(),
-                expected,
-                found,
-            });
+            return Err(RegionError::Length { path: path.to_owned(), expected, found });
         }
         let size = libc::off_t::try_from(len).map_err(|_| fail("map it")(Errno::EFBIG.into()))?;
         // Also for a file that exists: a copy of it may have become sparse.
@@ -130,10 +120,7 @@ impl Region {
         // against 10-25 ns of a store, and a killed process must lose nothing it has stored.
         let map = unsafe { MmapOptions::new().len(to_usize(len)).map_mut(&file) }
             .map_err(fail("map it"))?;
-        let mut region = Self {
-            backing: Backing::File { map, file },
-            is_locked: false,
-        };
+        let mut region = Self { backing: Backing::File { map, file }, is_locked: false };
         region.populate();
         Ok(region)
     }
@@ -146,10 +133,7 @@ impl Region {
             .map_err(|source| RegionError::Memory { len, source })?;
         // Advice only: without huge pages the memory works the same, a little slower.
         let _ = map.advise(Advice::HugePage);
-        let mut region = Self {
-            backing: Backing::Anonymous(map),
-            is_locked: false,
-        };
+        let mut region = Self { backing: Backing::Anonymous(map), is_locked: false };
         region.populate();
         Ok(region)
     }
@@ -158,10 +142,7 @@ impl Region {
     #[must_use]
     pub fn heap(len: u64) -> Self {
         let words = vec![0_u64; to_usize(len.div_ceil(8))];
-        Self {
-            backing: Backing::Heap(words, to_usize(len)),
-            is_locked: false,
-        }
+        Self { backing: Backing::Heap(words, to_usize(len)), is_locked: false }
     }
 
     /// Keeps the pages in memory, best effort; [`Region::is_locked`] says whether it held.
@@ -282,10 +263,7 @@ mod tests {
             assert_eq!(region.bytes()[8191], 7);
             let table: &mut [u64] = region.table_mut().unwrap();
             table[0] = 5;
-            assert_eq!(
-                region.table::<u64>().map(|table| (table.len(), table[0])),
-                Some((1024, 5))
-            );
+            assert_eq!(region.table::<u64>().map(|table| (table.len(), table[0])), Some((1024, 5)));
             assert!(region.table::<[u8; 3]>().is_none());
             region.sync().unwrap();
         }
@@ -300,21 +278,12 @@ mod tests {
         let mut region = Region::map_file(&path, 8192, true).unwrap();
         region.bytes_mut()[4096] = 9;
         let second = Region::map_file(&path, 8192, false);
-        assert!(
-            matches!(second, Err(RegionError::InUse { .. })),
-            "{second:?}"
-        );
+        assert!(matches!(second, Err(RegionError::InUse { .. })), "{second:?}");
         drop(region);
         assert_eq!(std::fs::read(&path).unwrap().len(), 8192);
-        assert_eq!(
-            Region::map_file(&path, 8192, false).unwrap().bytes()[4096],
-            9
-        );
+        assert_eq!(Region::map_file(&path, 8192, false).unwrap().bytes()[4096], 9);
         let created = Region::map_file(&path, 8192, true);
-        assert!(
-            matches!(created, Err(RegionError::Io { .. })),
-            "{created:?}"
-        );
+        assert!(matches!(created, Err(RegionError::Io { .. })), "{created:?}");
         let wrong = Region::map_file(&path, 12_288, false);
         let expected = (12_288, 8192);
         assert!(matches!(

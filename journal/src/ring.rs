@@ -69,18 +69,8 @@ impl Ring {
         let geometry =
             Geometry::new(ring_bytes).ok_or(JournalError::RingBytes { found: ring_bytes })?;
         let region = Region::heap(HEADER_PAGE_BYTES + ring_bytes);
-        let label = Label {
-            ring_bytes,
-            ..Label::default()
-        };
-        Ok(Self::from_parts(
-            region,
-            geometry,
-            Position::ZERO,
-            Tip::default(),
-            label,
-            None,
-        ))
+        let label = Label { ring_bytes, ..Label::default() };
+        Ok(Self::from_parts(region, geometry, Position::ZERO, Tip::default(), label, None))
     }
 
     pub(crate) fn from_parts(
@@ -91,18 +81,8 @@ impl Ring {
         label: Label,
         directory: Option<Directory>,
     ) -> Self {
-        assert!(
-            region.len() == HEADER_PAGE_BYTES + geometry.ring_bytes(),
-            "the whole ring"
-        );
-        let ring = Self {
-            region,
-            geometry,
-            head,
-            tip,
-            label,
-            directory,
-        };
+        assert!(region.len() == HEADER_PAGE_BYTES + geometry.ring_bytes(), "the whole ring");
+        let ring = Self { region, geometry, head, tip, label, directory };
         ring.assert_invariants();
         ring
     }
@@ -119,13 +99,7 @@ impl Ring {
         source: u32,
         payload: &[u8],
     ) -> Result<Appended, Full> {
-        let fields = Fields {
-            time,
-            epoch,
-            kind,
-            flags,
-            source,
-        };
+        let fields = Fields { time, epoch, kind, flags, source };
         self.append_fields(&fields, to_u64(payload.len()), |slot| {
             slot.copy_from_slice(payload);
         })
@@ -134,10 +108,7 @@ impl Ring {
     /// As [`Ring::append`], but `fill` writes the payload where it will stay: it gets
     /// `payload_bytes` bytes of unspecified content and must write all of them.
     #[inline]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of a record, in its order"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the fields of a record, in its order")]
     pub fn append_with(
         &mut self,
         time: u64,
@@ -148,17 +119,7 @@ impl Ring {
         payload_bytes: u64,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Appended, Full> {
-        self.append_fields(
-            &Fields {
-                time,
-                epoch,
-                kind,
-                flags,
-                source,
-            },
-            payload_bytes,
-            fill,
-        )
+        self.append_fields(&Fields { time, epoch, kind, flags, source }, payload_bytes, fill)
     }
 
     /// Stops cleanly: writes the ring to its disk, then the mark that says so. A journal dropped
@@ -183,10 +144,7 @@ impl Ring {
     /// no checksum is computed again.
     #[must_use]
     pub fn records_from(&self, position: Position) -> Records<'_> {
-        Records {
-            ring: self,
-            position,
-        }
+        Records { ring: self, position }
     }
 
     /// All records, from the first.
@@ -255,10 +213,7 @@ impl Ring {
     /// builds by [`Ring::assert_chain`].
     pub fn assert_invariants(&self) {
         assert!(self.head.get().is_multiple_of(8), "records are padded to 8");
-        assert!(
-            self.head.get() <= self.geometry.ring_bytes(),
-            "head within the ring"
-        );
+        assert!(self.head.get() <= self.geometry.ring_bytes(), "head within the ring");
         let left = self.geometry.segment_left(self.head);
         assert!(left >= HEADER_BYTES, "a pad fits, or the segment is fresh");
     }
@@ -277,10 +232,7 @@ impl Ring {
                 Err(error) => panic!("at {position}: {error}"),
             }
         }
-        assert!(
-            position == self.head && tip == self.tip,
-            "the chain ends at the head"
-        );
+        assert!(position == self.head && tip == self.tip, "the chain ends at the head");
     }
 
     #[inline]
@@ -290,10 +242,7 @@ impl Ring {
         payload_bytes: u64,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Appended, Full> {
-        assert!(
-            payload_bytes <= PAYLOAD_BYTES_MAX,
-            "payload within its bound"
-        );
+        assert!(payload_bytes <= PAYLOAD_BYTES_MAX, "payload within its bound");
         assert!(fields.kind != KIND_PAD, "pads are the ring's own");
         assert!(fields.epoch >= self.tip.epoch, "the epoch never goes back");
         let size = record_bytes(payload_bytes);
@@ -308,12 +257,7 @@ impl Ring {
             return Err(Full { needed, left });
         }
         if pad != 0 {
-            let pad_fields = Fields {
-                kind: KIND_PAD,
-                flags: 0,
-                source: 0,
-                ..*fields
-            };
+            let pad_fields = Fields { kind: KIND_PAD, flags: 0, source: 0, ..*fields };
             self.store(&pad_fields, pad - HEADER_BYTES, |slot| slot.fill(0));
         }
         Ok(self.store(fields, payload_bytes, fill))
@@ -329,10 +273,7 @@ impl Ring {
     ) -> Appended {
         let size = record_bytes(payload_bytes);
         // No unpersisted byte is overwritten: everything behind the head was never written.
-        assert!(
-            self.head.get() + size <= self.geometry.ring_bytes(),
-            "room for the record"
-        );
+        assert!(self.head.get() + size <= self.geometry.ring_bytes(), "room for the record");
         let start = to_usize(HEADER_PAGE_BYTES + self.head.get());
         let slot = &mut self.region.bytes_mut()[start..][..to_usize(size)];
         fill(payload_mut(slot, payload_bytes));
@@ -351,12 +292,7 @@ impl Ring {
             },
         );
         let position = self.head;
-        self.tip = Tip {
-            index,
-            time: fields.time,
-            epoch: fields.epoch,
-            crc,
-        };
+        self.tip = Tip { index, time: fields.time, epoch: fields.epoch, crc };
         self.head = position.plus(size);
         Appended { index, position }
     }
@@ -443,10 +379,7 @@ mod tests {
             kind: record.kind,
             payload: record.payload.to_vec(),
         };
-        ring.iter()
-            .filter(|(_, record)| !record.is_pad())
-            .map(twin)
-            .collect()
+        ring.iter().filter(|(_, record)| !record.is_pad()).map(twin).collect()
     }
 
     #[test]
@@ -473,10 +406,7 @@ mod tests {
             assert_eq!(found.position.get(), position, "{before:?} {size}");
             ring.assert_chain();
             let record = ring.read(found.position).unwrap();
-            assert_eq!(
-                (record.index, record.payload.len()),
-                (found.index, size - 40)
-            );
+            assert_eq!((record.index, record.payload.len()), (found.index, size - 40));
             assert_eq!(record.crc, ring.last_crc());
             assert!(ring.read(found.position.plus(8)).is_none());
             assert!(ring.read(ring.head()).is_none());
@@ -488,13 +418,7 @@ mod tests {
         let mut ring = Ring::heap(RING_BYTES_MIN).unwrap();
         while ring.append(1, 1, 1, 0, 0, &[7; 4056]).is_ok() {}
         assert_eq!((ring.head().get(), ring.free_bytes()), (RING_BYTES_MIN, 0));
-        assert_eq!(
-            ring.append(1, 1, 1, 0, 0, &[]),
-            Err(Full {
-                needed: 40,
-                left: 0
-            })
-        );
+        assert_eq!(ring.append(1, 1, 1, 0, 0, &[]), Err(Full { needed: 40, left: 0 }));
         assert_eq!(ring.last_index(), RING_BYTES_MIN / RECORD_BYTES_MAX);
         ring.assert_chain();
 
@@ -504,13 +428,7 @@ mod tests {
         // a fifth segment.
         let (head, index) = (ring.head(), ring.last_index());
         assert_eq!(head.get(), RING_BYTES_MIN - 192);
-        assert_eq!(
-            ring.append(1, 1, 1, 0, 0, &[7; 960]),
-            Err(Full {
-                needed: 1192,
-                left: 192
-            })
-        );
+        assert_eq!(ring.append(1, 1, 1, 0, 0, &[7; 960]), Err(Full { needed: 1192, left: 192 }));
         assert_eq!((ring.head(), ring.last_index()), (head, index));
         assert!(ring.append(1, 1, 1, 0, 0, &[7; 152]).is_ok());
         ring.assert_chain();

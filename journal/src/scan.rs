@@ -27,12 +27,7 @@ pub(crate) struct Tip {
 
 impl Tip {
     pub(crate) fn of(record: &Record<'_>) -> Self {
-        Self {
-            index: record.index,
-            time: record.time,
-            epoch: record.epoch,
-            crc: record.crc,
-        }
+        Self { index: record.index, time: record.time, epoch: record.epoch, crc: record.crc }
     }
 }
 
@@ -76,22 +71,13 @@ pub(crate) fn next_record<'a>(
 ) -> Result<Record<'a>, ChainError> {
     let record = Record::decode(bytes, limit)?;
     if record.index != tip.index + 1 {
-        return Err(ChainError::Index {
-            expected: tip.index + 1,
-            found: record.index,
-        });
+        return Err(ChainError::Index { expected: tip.index + 1, found: record.index });
     }
     if record.prev_crc != tip.crc {
-        return Err(ChainError::PrevCrc {
-            expected: tip.crc,
-            found: record.prev_crc,
-        });
+        return Err(ChainError::PrevCrc { expected: tip.crc, found: record.prev_crc });
     }
     if record.epoch < tip.epoch {
-        return Err(ChainError::Epoch {
-            last: tip.epoch,
-            found: record.epoch,
-        });
+        return Err(ChainError::Epoch { last: tip.epoch, found: record.epoch });
     }
     Ok(record)
 }
@@ -104,11 +90,7 @@ pub(crate) enum Behind {
     /// Bytes without a valid record among them.
     Torn { error: ChainError, bytes: u64 },
     /// A valid record that does not follow.
-    Valid {
-        error: ChainError,
-        at: Position,
-        index: u64,
-    },
+    Valid { error: ChainError, at: Position, index: u64 },
 }
 
 /// The longest valid chain of a ring.
@@ -123,10 +105,7 @@ pub(crate) struct Scan {
 
 /// Scans a whole ring, header page not included. `floor` is the index whose checksum is wanted.
 pub(crate) fn scan(ring: &[u8], geometry: Geometry, floor: u64) -> Scan {
-    assert!(
-        to_u64(ring.len()) == geometry.ring_bytes(),
-        "the whole ring is scanned"
-    );
+    assert!(to_u64(ring.len()) == geometry.ring_bytes(), "the whole ring is scanned");
     let mut head = Position::ZERO;
     let mut tip = Tip::default();
     let mut crc_at_floor = (floor == 0).then_some(0);
@@ -134,11 +113,7 @@ pub(crate) fn scan(ring: &[u8], geometry: Geometry, floor: u64) -> Scan {
         if head.get() == geometry.ring_bytes() {
             break Behind::Nothing;
         }
-        match next_record(
-            &ring[to_usize(head.get())..],
-            geometry.segment_left(head),
-            &tip,
-        ) {
+        match next_record(&ring[to_usize(head.get())..], geometry.segment_left(head), &tip) {
             Ok(record) => {
                 tip = Tip::of(&record);
                 head = head.plus(record.bytes());
@@ -151,12 +126,7 @@ pub(crate) fn scan(ring: &[u8], geometry: Geometry, floor: u64) -> Scan {
             }
         }
     };
-    Scan {
-        head,
-        tip,
-        crc_at_floor,
-        behind,
-    }
+    Scan { head, tip, crc_at_floor, behind }
 }
 
 /// Judges `rest`, the ring from `head` to its end, where the chain broke with `error`.
@@ -183,15 +153,8 @@ pub(crate) fn look_behind(
             && record.index > tip.index
             && record.epoch >= tip.epoch
         {
-            return Behind::Valid {
-                error,
-                at,
-                index: record.index,
-            };
+            return Behind::Valid { error, at, index: record.index };
         }
     }
-    Behind::Torn {
-        error,
-        bytes: to_u64(used),
-    }
+    Behind::Torn { error, bytes: to_u64(used) }
 }

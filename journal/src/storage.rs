@@ -47,27 +47,18 @@ impl DirStorage {
     /// The directory must exist.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-        }
+        Self { dir: dir.to_owned() }
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.dir.join(name))
+        OpenOptions::new().read(true).write(true).open(self.dir.join(name))
     }
 }
 
 impl Storage for DirStorage {
     fn create(&mut self, name: &str, len: u64) -> io::Result<()> {
         let path = self.dir.join(name);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(path)?
-            .set_len(len)
+        OpenOptions::new().write(true).create_new(true).open(path)?.set_len(len)
     }
 
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -157,10 +148,7 @@ impl MemoryStorage {
             let Some(file) = self.files.get_mut(*place) else {
                 continue;
             };
-            let pages = file
-                .medium
-                .chunks_mut(PAGE_BYTES)
-                .zip(file.cache.chunks(PAGE_BYTES));
+            let pages = file.medium.chunks_mut(PAGE_BYTES).zip(file.cache.chunks(PAGE_BYTES));
             for (page, (old, new)) in (0..).zip(pages) {
                 if old == new {
                     continue;
@@ -178,16 +166,12 @@ impl MemoryStorage {
 
     fn file(&self, name: &str) -> io::Result<&MemoryFile> {
         let place = self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        self.files
-            .get(*place)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get(*place).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn file_mut(&mut self, name: &str) -> io::Result<&mut MemoryFile> {
         let place = self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        self.files
-            .get_mut(*place)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.files.get_mut(*place).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -198,19 +182,14 @@ impl Storage for MemoryStorage {
         }
         let zeros = vec![0; to_usize(len)];
         self.names.insert(name.to_owned(), self.files.len());
-        self.files.push(MemoryFile {
-            cache: zeros.clone(),
-            medium: zeros,
-        });
+        self.files.push(MemoryFile { cache: zeros.clone(), medium: zeros });
         Ok(())
     }
 
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let rest = self.file_mut(name)?.cache.get_mut(to_usize(offset)..);
         let place = rest.and_then(|rest| rest.get_mut(..bytes.len()));
-        place
-            .ok_or(io::ErrorKind::InvalidInput)?
-            .copy_from_slice(bytes);
+        place.ok_or(io::ErrorKind::InvalidInput)?.copy_from_slice(bytes);
         Ok(())
     }
 
@@ -239,10 +218,7 @@ impl Storage for MemoryStorage {
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.names
-            .remove(name)
-            .map(drop)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -269,10 +245,7 @@ mod tests {
     fn check(storage: &mut impl Storage) {
         assert_eq!(storage.len("a").unwrap(), None);
         storage.create("a", 8).unwrap();
-        assert_eq!(
-            storage.create("a", 8).unwrap_err().kind(),
-            io::ErrorKind::AlreadyExists
-        );
+        assert_eq!(storage.create("a", 8).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         storage.write_at("a", 2, b"xyz").unwrap();
         assert_eq!(read(storage, "a"), b"\0\0xyz\0\0\0");
         let past = storage.read_at("a", 6, &mut [0; 3]).unwrap_err();
@@ -284,11 +257,7 @@ mod tests {
         assert_eq!(storage.list().unwrap(), ["b"]);
         assert_eq!(read(storage, "b"), b"\0\0xyz\0\0\0");
         storage.remove("b").unwrap();
-        for result in [
-            storage.remove("b"),
-            storage.sync("b"),
-            storage.write_at("b", 0, b"x"),
-        ] {
+        for result in [storage.remove("b"), storage.sync("b"), storage.write_at("b", 0, b"x")] {
             assert_eq!(result.unwrap_err().kind(), io::ErrorKind::NotFound);
         }
         assert!(storage.list().unwrap().is_empty());
@@ -303,11 +272,9 @@ mod tests {
 
     #[test]
     fn a_power_cut_keeps_what_was_synced() {
-        for (fate, expected) in [
-            (PageFate::Old, [1, 1]),
-            (PageFate::New, [2, 2]),
-            (PageFate::Torn(1023), [2, 1]),
-        ] {
+        for (fate, expected) in
+            [(PageFate::Old, [1, 1]), (PageFate::New, [2, 2]), (PageFate::Torn(1023), [2, 1])]
+        {
             let mut storage = MemoryStorage::new();
             storage.create("a", 4096).unwrap();
             storage.write_at("a", 0, &[1; 4096]).unwrap();

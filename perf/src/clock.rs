@@ -8,10 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The monotonic clock.
 #[inline]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a measuring program reads the clock, here only"
-)]
+#[expect(clippy::disallowed_methods, reason = "a measuring program reads the clock, here only")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -19,9 +16,7 @@ pub(crate) fn now() -> Instant {
 /// The date and time of day, as `2025-01-31T23:59:59Z`.
 #[expect(clippy::disallowed_methods, reason = "a history line carries its date")]
 pub(crate) fn utc_date() -> String {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     utc_date_of(since_epoch)
 }
 
@@ -47,10 +42,7 @@ fn utc_date_of(since_epoch: Duration) -> String {
     }
     let of_day = seconds % SECONDS_PER_DAY;
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!(
-        "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z",
-        day + 1
-    )
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", day + 1)
 }
 
 fn year_days(year: u64) -> u64 {

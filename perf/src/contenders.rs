@@ -40,26 +40,10 @@ pub(crate) struct Entry {
 
 /// Everything a run starts, in the order of a round.
 pub(crate) const CONTENDERS: &[Entry] = &[
-    Entry {
-        name: SOCKPERF,
-        what: "sockperf ping-pong, spinning",
-        start: sockperf::start,
-    },
-    Entry {
-        name: F0,
-        what: "raw recv loop",
-        start: |s| start_floor(F0, FloorKind::F0, s),
-    },
-    Entry {
-        name: F1,
-        what: "mio poll loop",
-        start: |s| start_floor(F1, FloorKind::F1, s),
-    },
-    Entry {
-        name: F0_TWIN,
-        what: "F0 again",
-        start: |s| start_floor(F0_TWIN, FloorKind::F0, s),
-    },
+    Entry { name: SOCKPERF, what: "sockperf ping-pong, spinning", start: sockperf::start },
+    Entry { name: F0, what: "raw recv loop", start: |s| start_floor(F0, FloorKind::F0, s) },
+    Entry { name: F1, what: "mio poll loop", start: |s| start_floor(F1, FloorKind::F1, s) },
+    Entry { name: F0_TWIN, what: "F0 again", start: |s| start_floor(F0_TWIN, FloorKind::F0, s) },
 ];
 
 /// One ratio of a run: the p50 of `of` over the p50 of `over`.
@@ -74,24 +58,9 @@ pub(crate) struct Comparison {
 
 /// Everything a run computes. A row whose contender is absent is left out.
 pub(crate) const COMPARISONS: &[Comparison] = &[
-    Comparison {
-        of: F0,
-        over: SOCKPERF,
-        gate: Some(Gate {
-            least: 0.95,
-            most: 1.05,
-        }),
-    },
-    Comparison {
-        of: F0_TWIN,
-        over: F0,
-        gate: None,
-    },
-    Comparison {
-        of: F1,
-        over: F0,
-        gate: None,
-    },
+    Comparison { of: F0, over: SOCKPERF, gate: Some(Gate { least: 0.95, most: 1.05 }) },
+    Comparison { of: F0_TWIN, over: F0, gate: None },
+    Comparison { of: F1, over: F0, gate: None },
 ];
 
 /// A core for each side.
@@ -150,11 +119,7 @@ pub(crate) struct Probed {
 impl Probed {
     /// A running `server` that listens on `address` and speaks `exchange`.
     pub(crate) fn new(server: Process, address: SocketAddr, exchange: Box<dyn Exchange>) -> Self {
-        Self {
-            server,
-            address,
-            probe: Probe::new(exchange),
-        }
+        Self { server, address, probe: Probe::new(exchange) }
     }
 }
 
@@ -193,9 +158,7 @@ fn start_floor(name: &str, kind: FloorKind, settings: &Settings) -> Result<Start
         FloorKind::F1 => "f1",
     };
     let mut arguments: Vec<OsString> =
-        ["echo", "--kind", kind_name, "--idle", settings.idle.name()]
-            .map(OsString::from)
-            .to_vec();
+        ["echo", "--kind", kind_name, "--idle", settings.idle.name()].map(OsString::from).to_vec();
     arguments.push(format!("--bytes={}", sizes.request_bytes).into());
     arguments.push(format!("--reply={}", sizes.reply_bytes).into());
     if let Some(cores) = settings.cores {
@@ -203,13 +166,10 @@ fn start_floor(name: &str, kind: FloorKind, settings: &Settings) -> Result<Start
     }
     let server = Process::start(name, program.as_os_str(), &arguments)?;
     let address = server.await_line(READY_MAX, |line| {
-        line.strip_prefix(READY_PREFIX)
-            .and_then(|address| address.parse().ok())
+        line.strip_prefix(READY_PREFIX).and_then(|address| address.parse().ok())
     })?;
     let exchange = Box::new(Echo::new(sizes));
-    Ok(Start::Ready(Box::new(Probed::new(
-        server, address, exchange,
-    ))))
+    Ok(Start::Ready(Box::new(Probed::new(server, address, exchange))))
 }
 
 #[cfg(test)]
@@ -219,17 +179,8 @@ mod tests {
     #[test]
     fn the_tables_name_each_other_and_files() {
         for (index, entry) in CONTENDERS.iter().enumerate() {
-            assert!(
-                CONTENDERS[index + 1..]
-                    .iter()
-                    .all(|other| other.name != entry.name)
-            );
-            assert!(
-                entry
-                    .name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '-')
-            );
+            assert!(CONTENDERS[index + 1..].iter().all(|other| other.name != entry.name));
+            assert!(entry.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
         }
         for comparison in COMPARISONS {
             assert!(comparison.of != comparison.over);
@@ -237,10 +188,6 @@ mod tests {
                 assert!(CONTENDERS.iter().any(|entry| entry.name == name), "{name}");
             }
         }
-        assert!(
-            COMPARISONS
-                .iter()
-                .any(|row| (row.of, row.over) == (F0_TWIN, F0))
-        );
+        assert!(COMPARISONS.iter().any(|row| (row.of, row.over) == (F0_TWIN, F0)));
     }
 }

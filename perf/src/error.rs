@@ -54,10 +54,6 @@ impl PerfError {
         expected: impl Into<String>,
         came: impl Into<String>,
     ) -> Self {
-        Self::Unexpected {
-            what: what.into(),
-            expected: expected.into(),
-            came: came.into(),
-        }
+        Self::Unexpected { what: what.into(), expected: expected.into(), came: came.into() }
     }
 }

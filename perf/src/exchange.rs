@@ -61,15 +61,8 @@ impl Exchange for Echo {
         }
         Err(PerfError::unexpected(
             "echo reply",
-            format!(
-                "{} bytes that start with {expected:02x?}",
-                self.sizes.reply_bytes
-            ),
-            format!(
-                "{} bytes that start with {:02x?}",
-                received.len(),
-                &reply[..8]
-            ),
+            format!("{} bytes that start with {expected:02x?}", self.sizes.reply_bytes),
+            format!("{} bytes that start with {:02x?}", received.len(), &reply[..8]),
         ))
     }
 }
@@ -87,10 +80,7 @@ mod tests {
             bytes
         };
         let check = |received: Vec<u8>, expected: Option<Option<usize>>| {
-            let mut echo = Echo::new(Sizes {
-                request_bytes: 12,
-                reply_bytes: 16,
-            });
+            let mut echo = Echo::new(Sizes { request_bytes: 12, reply_bytes: 16 });
             let mut request = Vec::new();
             echo.encode_request(7, &mut request);
             assert_eq!(request.len(), 12);

@@ -53,10 +53,7 @@ pub(crate) struct Sizes {
 impl Sizes {
     /// The order path: framing header 4, SBE header 8, then the block: `NewOrderSingle` 72 in,
     /// `ExecutionReportNew` 104 out.
-    pub(crate) const ORDER_PATH: Self = Self {
-        request_bytes: 84,
-        reply_bytes: 116,
-    };
+    pub(crate) const ORDER_PATH: Self = Self { request_bytes: 84, reply_bytes: 116 };
 }
 
 /// An echo server.
@@ -110,8 +107,7 @@ impl Floor {
         let mut stream = mio::net::TcpStream::from_std(stream);
         let mut poll = Poll::new()?;
         let mut events = Events::with_capacity(64);
-        poll.registry()
-            .register(&mut stream, Token(0), Interest::READABLE)?;
+        poll.registry().register(&mut stream, Token(0), Interest::READABLE)?;
         let mut desk = Desk::new(self.sizes);
         let mut quiet = Quiet::new();
         loop {
@@ -170,12 +166,7 @@ impl Desk {
     fn new(sizes: Sizes) -> Self {
         assert!((8..=MESSAGE_BYTES_MAX).contains(&sizes.request_bytes));
         assert!((8..=MESSAGE_BYTES_MAX).contains(&sizes.reply_bytes));
-        Self {
-            sizes,
-            buffer: vec![0; BUFFER_BYTES],
-            filled: 0,
-            reply: vec![0; sizes.reply_bytes],
-        }
+        Self { sizes, buffer: vec![0; BUFFER_BYTES], filled: 0, reply: vec![0; sizes.reply_bytes] }
     }
 
     /// One `recv`, then one `send` for every whole request.
@@ -197,20 +188,13 @@ impl Desk {
             self.reply[..echoed].copy_from_slice(&self.buffer[start..start + echoed]);
             let sent = stream.write(&self.reply)?;
             if sent != self.reply.len() {
-                return Err(io::Error::new(
-                    ErrorKind::WriteZero,
-                    "the peer does not read",
-                ));
+                return Err(io::Error::new(ErrorKind::WriteZero, "the peer does not read"));
             }
             start += self.sizes.request_bytes;
         }
         self.buffer.copy_within(start..self.filled, 0);
         self.filled -= start;
-        Ok(if count < room_bytes {
-            Received::Drained
-        } else {
-            Received::More
-        })
+        Ok(if count < room_bytes { Received::Drained } else { Received::More })
     }
 }
 
@@ -222,10 +206,7 @@ struct Quiet {
 
 impl Quiet {
     fn new() -> Self {
-        Self {
-            steps: 0,
-            since: None,
-        }
+        Self { steps: 0, since: None }
     }
 
     fn reset(&mut self) {
@@ -275,15 +256,9 @@ mod tests {
     }
 
     fn check(pieces: &[&'static [u8]], received: &[Received], written: &[u8]) {
-        let sizes = Sizes {
-            request_bytes: 8,
-            reply_bytes: 10,
-        };
+        let sizes = Sizes { request_bytes: 8, reply_bytes: 10 };
         let mut desk = Desk::new(sizes);
-        let mut stream = Pieces {
-            pieces: pieces.to_vec(),
-            written: Vec::new(),
-        };
+        let mut stream = Pieces { pieces: pieces.to_vec(), written: Vec::new() };
         for expected in received {
             assert_eq!(desk.on_readable(&mut stream).unwrap(), *expected);
         }
@@ -295,21 +270,9 @@ mod tests {
         use Received::{Closed, Drained, Nothing};
         check(&[], &[Nothing], b"");
         check(&[b"abcdefgh"], &[Drained, Nothing], b"abcdefgh\0\0");
-        check(
-            &[b"abc", b"defgh"],
-            &[Drained, Drained, Nothing],
-            b"abcdefgh\0\0",
-        );
-        check(
-            &[b"abcdefghABCDEFGH"],
-            &[Drained],
-            b"abcdefgh\0\0ABCDEFGH\0\0",
-        );
-        check(
-            &[b"abcdefghABC", b"DEFGH"],
-            &[Drained, Drained],
-            b"abcdefgh\0\0ABCDEFGH\0\0",
-        );
+        check(&[b"abc", b"defgh"], &[Drained, Drained, Nothing], b"abcdefgh\0\0");
+        check(&[b"abcdefghABCDEFGH"], &[Drained], b"abcdefgh\0\0ABCDEFGH\0\0");
+        check(&[b"abcdefghABC", b"DEFGH"], &[Drained, Drained], b"abcdefgh\0\0ABCDEFGH\0\0");
         check(&[b"abc", b""], &[Drained, Closed], b"");
     }
 }

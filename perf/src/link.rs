@@ -38,12 +38,7 @@ impl Link {
                 Ok(stream)
             })
             .map_err(PerfError::io(format!("connecting to {address}")))?;
-        Ok(Self {
-            stream,
-            idle,
-            buffer: vec![0; BUFFER_BYTES],
-            filled: 0,
-        })
+        Ok(Self { stream, idle, buffer: vec![0; BUFFER_BYTES], filled: 0 })
     }
 
     /// Sends all of `bytes`, in one system call unless the socket is full.
@@ -112,11 +107,7 @@ struct Bound {
 
 impl Bound {
     fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            steps: 0,
-            since: None,
-        }
+        Self { what, steps: 0, since: None }
     }
 
     fn on_idle(&mut self) -> Result<(), PerfError> {
@@ -129,9 +120,6 @@ impl Bound {
         if now.duration_since(*self.since.get_or_insert(now)) < ANSWER_MAX {
             return Ok(());
         }
-        Err(PerfError::TimedOut {
-            what: self.what.to_owned(),
-            after: ANSWER_MAX,
-        })
+        Err(PerfError::TimedOut { what: self.what.to_owned(), after: ANSWER_MAX })
     }
 }

@@ -64,11 +64,7 @@ impl Source {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .args(arguments)
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new("git").args(arguments).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }
@@ -78,18 +74,12 @@ fn cpu_name(cpuinfo: &str) -> String {
         let (key, value) = line.split_once(':')?;
         (key.trim() == "model name").then(|| value.trim())
     });
-    name.filter(|name| !name.is_empty())
-        .unwrap_or(UNKNOWN)
-        .to_owned()
+    name.filter(|name| !name.is_empty()).unwrap_or(UNKNOWN).to_owned()
 }
 
 fn first_words(text: &str, count: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().take(count).collect();
-    if words.len() == count {
-        words.join(" ")
-    } else {
-        UNKNOWN.to_owned()
-    }
+    if words.len() == count { words.join(" ") } else { UNKNOWN.to_owned() }
 }
 
 #[cfg(test)]
@@ -99,17 +89,11 @@ mod tests {
     #[test]
     fn names_are_read_or_unknown() {
         let check = |found: String, expected: &str| assert_eq!(found, expected);
-        check(
-            cpu_name("processor\t: 0\nmodel name\t: Some CPU: X\nmodel\t: 2\n"),
-            "Some CPU: X",
-        );
+        check(cpu_name("processor\t: 0\nmodel name\t: Some CPU: X\nmodel\t: 2\n"), "Some CPU: X");
         check(cpu_name("processor : 0\nmodel name :\n"), "unknown");
         check(cpu_name(""), "unknown");
         check(first_words("6.1.0-18-amd64\n", 1), "6.1.0-18-amd64");
-        check(
-            first_words("0.17 0.24 0.15 1/97 4883\n", 3),
-            "0.17 0.24 0.15",
-        );
+        check(first_words("0.17 0.24 0.15 1/97 4883\n", 3), "0.17 0.24 0.15");
         check(first_words("0.17 0.24", 3), "unknown");
         check(first_words("", 1), "unknown");
     }
@@ -117,10 +101,7 @@ mod tests {
     #[test]
     fn tails_need_cores() {
         let check = |core_count, expected| {
-            let machine = Machine {
-                core_count,
-                ..Machine::read()
-            };
+            let machine = Machine { core_count, ..Machine::read() };
             assert_eq!(machine.is_fit_for_tails(), expected);
         };
         check(2, false);

@@ -127,11 +127,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Task::Run(arguments) => run(&arguments),
         Task::Echo(arguments) => echo(&arguments),
-        Task::Guard(it) => Err(process::become_guarded(
-            it.parent,
-            &it.program,
-            &it.arguments,
-        )),
+        Task::Guard(it) => Err(process::become_guarded(it.parent, &it.program, &it.arguments)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -143,11 +139,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &RunArguments) -> Result<(), PerfError> {
-    let (pair_count, order_count) = if arguments.quick {
-        (5, 2_000)
-    } else {
-        (21, 10_000)
-    };
+    let (pair_count, order_count) = if arguments.quick { (5, 2_000) } else { (21, 10_000) };
     let order_count = arguments.orders_per_slice.unwrap_or(order_count);
     let settings = Settings {
         pair_count: arguments.pairs.unwrap_or(pair_count),
@@ -164,44 +156,24 @@ fn run(arguments: &RunArguments) -> Result<(), PerfError> {
     let findings = runner::run(&settings)?;
     let report = Report::new(&settings, date, source, machine, &findings);
     // Printed first: a full disk must not take the figures with it.
-    let text = if arguments.json {
-        report.to_json()? + "\n"
-    } else {
-        report.to_table()
-    };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(PerfError::io("printing the report"))?;
+    let text = if arguments.json { report.to_json()? + "\n" } else { report.to_table() };
+    io::stdout().write_all(text.as_bytes()).map_err(PerfError::io("printing the report"))?;
     if let Some(directory) = &arguments.out {
         report::write_histograms(&findings.lanes, directory)?;
     }
-    if arguments.record {
-        report.append_to(&arguments.history)
-    } else {
-        Ok(())
-    }
+    if arguments.record { report.append_to(&arguments.history) } else { Ok(()) }
 }
 
 fn echo(arguments: &EchoArguments) -> Result<(), PerfError> {
     if let Some(core) = arguments.core {
         runner::pin(core)?;
     }
-    let failed = |source| PerfError::Io {
-        what: "serving a floor".to_owned(),
-        source,
-    };
+    let failed = |source| PerfError::Io { what: "serving a floor".to_owned(), source };
     let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     writeln!(io::stdout(), "{READY_PREFIX}{address}").map_err(failed)?;
-    let sizes = Sizes {
-        request_bytes: arguments.bytes,
-        reply_bytes: arguments.reply,
-    };
-    let floor = Floor {
-        kind: arguments.kind,
-        idle: arguments.idle,
-        sizes,
-    };
+    let sizes = Sizes { request_bytes: arguments.bytes, reply_bytes: arguments.reply };
+    let floor = Floor { kind: arguments.kind, idle: arguments.idle, sizes };
     floor.serve(&listener, u64::MAX).map_err(failed)
 }
 
@@ -222,11 +194,7 @@ fn parse_pinning(text: &str) -> Result<Pinning, String> {
     let (client, server) = text.split_once(',').ok_or_else(refused)?;
     let core = |text: &str| text.parse::<usize>().map_err(|_| refused());
     let (client, server) = (core(client)?, core(server)?);
-    if client == server {
-        Err(refused())
-    } else {
-        Ok(Pinning(Some(Cores { client, server })))
-    }
+    if client == server { Err(refused()) } else { Ok(Pinning(Some(Cores { client, server }))) }
 }
 
 #[cfg(test)]
@@ -257,19 +225,13 @@ mod tests {
             assert_eq!(Cli::try_parse_from(words).is_ok(), is_accepted, "{line:?}");
         };
         check("run", true);
-        check(
-            "run --quick --pairs 21 --orders-per-slice 500 --idle spin --cores none",
-            true,
-        );
+        check("run --quick --pairs 21 --orders-per-slice 500 --idle spin --cores none", true);
         check("run --pairs 0", false);
         check("run --pairs 1002", false);
         check("run --orders-per-slice 9", false);
         check("run --idle park", false);
         check("echo --kind f0", true);
-        check(
-            "echo --kind f1 --idle yield --bytes 68 --reply 116 --core 1",
-            true,
-        );
+        check("echo --kind f1 --idle yield --bytes 68 --reply 116 --core 1", true);
         check("echo --kind f2", false);
         check("echo --kind f0 --bytes 7", false);
         check("echo --kind f0 --bytes 4097", false);

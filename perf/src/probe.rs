@@ -75,12 +75,7 @@ pub(crate) struct Probe {
 impl Probe {
     /// A probe that speaks `exchange`.
     pub(crate) fn new(exchange: Box<dyn Exchange>) -> Self {
-        Self {
-            exchange,
-            index_next: 1,
-            slice: empty_histogram(),
-            whole: empty_histogram(),
-        }
+        Self { exchange, index_next: 1, slice: empty_histogram(), whole: empty_histogram() }
     }
 
     /// One slice against the server at `address`.
@@ -121,10 +116,7 @@ impl Probe {
 }
 
 fn empty_histogram() -> Histogram<u64> {
-    #[expect(
-        clippy::expect_used,
-        reason = "the bounds are constants that the crate accepts"
-    )]
+    #[expect(clippy::expect_used, reason = "the bounds are constants that the crate accepts")]
     Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS).expect("1 < max, digits <= 5")
 }
 
@@ -139,18 +131,10 @@ mod tests {
         let sizes = Sizes::ORDER_PATH;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let floor = Floor {
-            kind,
-            idle: Idle::Yield,
-            sizes,
-        };
+        let floor = Floor { kind, idle: Idle::Yield, sizes };
         let server = std::thread::spawn(move || floor.serve(&listener, 2));
         let mut probe = Probe::new(Box::new(Echo::new(sizes)));
-        let plan = SlicePlan {
-            warm_up_count: 5,
-            order_count: 40,
-            idle: Idle::Yield,
-        };
+        let plan = SlicePlan { warm_up_count: 5, order_count: 40, idle: Idle::Yield };
         for slice_count in 1..=2 {
             let slice = probe.measure(address, plan).unwrap();
             assert_eq!(slice.count, 40);
@@ -174,27 +158,14 @@ mod tests {
         for (server_reply_bytes, expected) in [(116 + 8, "echo reply"), (116, "")] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
-            let sizes = Sizes {
-                reply_bytes: server_reply_bytes,
-                ..Sizes::ORDER_PATH
-            };
-            let floor = Floor {
-                kind: FloorKind::F0,
-                idle: Idle::Yield,
-                sizes,
-            };
+            let sizes = Sizes { reply_bytes: server_reply_bytes, ..Sizes::ORDER_PATH };
+            let floor = Floor { kind: FloorKind::F0, idle: Idle::Yield, sizes };
             let server = std::thread::spawn(move || floor.serve(&listener, 1));
             let mut probe = Probe::new(Box::new(Echo::new(Sizes::ORDER_PATH)));
-            let plan = SlicePlan {
-                warm_up_count: 0,
-                order_count: 3,
-                idle: Idle::Yield,
-            };
+            let plan = SlicePlan { warm_up_count: 0, order_count: 3, idle: Idle::Yield };
             let outcome = probe.measure(address, plan);
             server.join().unwrap().unwrap();
-            let said = outcome
-                .err()
-                .map_or_else(String::new, |error| error.to_string());
+            let said = outcome.err().map_or_else(String::new, |error| error.to_string());
             assert_eq!(said.is_empty(), expected.is_empty(), "{said}");
             assert!(said.starts_with(expected), "{said}");
         }
@@ -202,11 +173,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || drop(listener.accept()));
         let mut probe = Probe::new(Box::new(Echo::new(Sizes::ORDER_PATH)));
-        let plan = SlicePlan {
-            warm_up_count: 0,
-            order_count: 3,
-            idle: Idle::Yield,
-        };
+        let plan = SlicePlan { warm_up_count: 0, order_count: 3, idle: Idle::Yield };
         assert!(probe.measure(address, plan).is_err());
         server.join().unwrap();
     }

@@ -40,10 +40,7 @@ impl Process {
         program: &OsStr,
         arguments: &[S],
     ) -> Result<Self, PerfError> {
-        let failed = |source| PerfError::Io {
-            what: format!("starting {name}"),
-            source,
-        };
+        let failed = |source| PerfError::Io { what: format!("starting {name}"), source };
         let own_program = std::env::current_exe().map_err(failed)?;
         let mut child = Command::new(own_program)
             .args(["guard", "--parent", &std::process::id().to_string(), "--"])
@@ -61,11 +58,7 @@ impl Process {
                 let _ = sender.try_send(line);
             }
         });
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            lines,
-        })
+        Ok(Self { name: name.to_owned(), child, lines })
     }
 
     /// The first thing `find` finds in a line the child prints within `bound`.
@@ -83,18 +76,11 @@ impl Process {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(PerfError::TimedOut {
-                        what: self.name.clone(),
-                        after: bound,
-                    });
+                    return Err(PerfError::TimedOut { what: self.name.clone(), after: bound });
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let name = self.name.as_str();
-                    return Err(PerfError::unexpected(
-                        name,
-                        "to be told it is ready",
-                        "its end",
-                    ));
+                    return Err(PerfError::unexpected(name, "to be told it is ready", "its end"));
                 }
             }
         }
@@ -109,10 +95,7 @@ impl Process {
                 Ok(line) => lines.push(line),
                 Err(RecvTimeoutError::Disconnected) => return Ok(lines),
                 Err(RecvTimeoutError::Timeout) => {
-                    return Err(PerfError::TimedOut {
-                        what: self.name.clone(),
-                        after: bound,
-                    });
+                    return Err(PerfError::TimedOut { what: self.name.clone(), after: bound });
                 }
             }
         }
@@ -129,8 +112,7 @@ impl Process {
     }
 
     fn line_before(&self, deadline: Instant) -> Result<String, RecvTimeoutError> {
-        self.lines
-            .recv_timeout(deadline.saturating_duration_since(clock::now()))
+        self.lines.recv_timeout(deadline.saturating_duration_since(clock::now()))
     }
 
     fn signal(&self, signal: Signal, doing: &str) -> Result<(), PerfError> {

@@ -95,11 +95,7 @@ impl Report {
         machine: Machine,
         findings: &Findings,
     ) -> Self {
-        let tails = if machine.is_fit_for_tails() {
-            TAILS_MEASURED
-        } else {
-            TAILS_NOT_MEASURABLE
-        };
+        let tails = if machine.is_fit_for_tails() { TAILS_MEASURED } else { TAILS_NOT_MEASURABLE };
         let ratio =
             |(row, outcome): &(&crate::contenders::Comparison, crate::runner::Outcome)| Ratio {
                 of: row.of,
@@ -165,11 +161,7 @@ impl Report {
             let _ = match (&row.round_trip, &row.absent) {
                 (Some(figures), _) => writeln!(text, "{}  {}", figures.to_columns(), row.what),
                 (None, reason) => {
-                    writeln!(
-                        text,
-                        "  absent: {}",
-                        reason.as_deref().unwrap_or("no slice")
-                    )
+                    writeln!(text, "  absent: {}", reason.as_deref().unwrap_or("no slice"))
                 }
             };
         }
@@ -195,10 +187,7 @@ impl Report {
             );
         }
         if self.pair_count < PAIR_COUNT_MIN {
-            let _ = writeln!(
-                text,
-                "fewer than {PAIR_COUNT_MIN} pairs: no verdict but grey"
-            );
+            let _ = writeln!(text, "fewer than {PAIR_COUNT_MIN} pairs: no verdict but grey");
         }
         text
     }
@@ -218,10 +207,7 @@ impl Report {
 impl RoundTrip {
     fn of(slices: &[Slice]) -> Option<Self> {
         let middle = |part: fn(&Slice) -> Duration| {
-            let values: Vec<f64> = slices
-                .iter()
-                .map(|slice| part(slice).as_secs_f64())
-                .collect();
+            let values: Vec<f64> = slices.iter().map(|slice| part(slice).as_secs_f64()).collect();
             let median = Duration::try_from_secs_f64(verdict::median(&values)?).ok()?;
             Some(nanos(median))
         };
@@ -263,10 +249,8 @@ pub(crate) fn check_history(history: &Path) -> Result<(), PerfError> {
 /// Writes each contender's histogram to `directory`, which is created: `NAME.hdr` (HDR V2, as
 /// every HDR tool reads) and `NAME.hgrm` (percentile table in us, as HDR plotters read).
 pub(crate) fn write_histograms(lanes: &[Lane], directory: &Path) -> Result<(), PerfError> {
-    let failed = |source| PerfError::Io {
-        what: format!("writing {}", directory.display()),
-        source,
-    };
+    let failed =
+        |source| PerfError::Io { what: format!("writing {}", directory.display()), source };
     fs::create_dir_all(directory).map_err(failed)?;
     for lane in lanes {
         let Start::Ready(contender) = &lane.start else {
@@ -322,12 +306,7 @@ fn row_of(lane: &Lane) -> Row {
         Start::Absent(reason) => Some(reason.clone()),
     };
     let Lane { entry, slices, .. } = lane;
-    Row {
-        name: entry.name,
-        what: entry.what,
-        absent,
-        round_trip: RoundTrip::of(slices),
-    }
+    Row { name: entry.name, what: entry.what, absent, round_trip: RoundTrip::of(slices) }
 }
 
 fn gate_text(gate: Option<Gate>) -> String {
@@ -357,14 +336,7 @@ mod tests {
     fn report() -> Report {
         let slice = |us: u64| {
             let at = |factor: u64| Duration::from_micros(us * factor);
-            Slice {
-                count: 10,
-                p50: at(1),
-                p90: at(2),
-                p99: at(3),
-                p999: at(4),
-                max: at(5),
-            }
+            Slice { count: 10, p50: at(1), p90: at(2), p99: at(3), p999: at(4), max: at(5) }
         };
         let lane = |entry| Lane {
             entry,
@@ -373,19 +345,9 @@ mod tests {
         };
         let mut lanes: Vec<Lane> = CONTENDERS.iter().map(lane).collect();
         lanes[0].slices.clear();
-        let outcome = Outcome {
-            ratio: 1.234_567,
-            lower: 1.2,
-            upper: 1.3,
-            verdict: Verdict::Red,
-        };
+        let outcome = Outcome { ratio: 1.234_567, lower: 1.2, upper: 1.3, verdict: Verdict::Red };
         let outcomes = vec![(&crate::contenders::COMPARISONS[0], outcome)];
-        let findings = Findings {
-            lanes,
-            outcomes,
-            resolution: 0.012_345,
-            preempted_count: 7,
-        };
+        let findings = Findings { lanes, outcomes, resolution: 0.012_345, preempted_count: 7 };
         let settings = Settings {
             pair_count: 3,
             idle: Idle::Yield,
@@ -393,21 +355,9 @@ mod tests {
             warm_up_count: 1,
             cores: None,
         };
-        let source = Source {
-            commit: "abc".to_owned(),
-            is_changed: false,
-        };
-        let machine = Machine {
-            core_count: 2,
-            ..Machine::read()
-        };
-        Report::new(
-            &settings,
-            "2025-01-01T00:00:00Z".to_owned(),
-            source,
-            machine,
-            &findings,
-        )
+        let source = Source { commit: "abc".to_owned(), is_changed: false };
+        let machine = Machine { core_count: 2, ..Machine::read() };
+        Report::new(&settings, "2025-01-01T00:00:00Z".to_owned(), source, machine, &findings)
     }
 
     #[test]
@@ -456,13 +406,8 @@ mod tests {
 
     #[test]
     fn a_history_without_its_directory_is_refused() {
-        let said = report()
-            .append_to(Path::new("/nonexistent/history.jsonl"))
-            .unwrap_err();
-        assert!(
-            said.to_string().starts_with("appending to /nonexistent"),
-            "{said}"
-        );
+        let said = report().append_to(Path::new("/nonexistent/history.jsonl")).unwrap_err();
+        assert!(said.to_string().starts_with("appending to /nonexistent"), "{said}");
     }
 
     #[test]

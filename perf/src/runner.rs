@@ -60,11 +60,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, PerfError> {
         if let Start::Ready(contender) = &mut start {
             contender.pause()?;
         }
-        lanes.push(Lane {
-            entry,
-            start,
-            slices: Vec::with_capacity(settings.pair_count),
-        });
+        lanes.push(Lane { entry, start, slices: Vec::with_capacity(settings.pair_count) });
     }
     // After the servers were started: a child inherits its parent's cores.
     if let Some(cores) = settings.cores {
@@ -74,11 +70,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, PerfError> {
     let progress = ProgressBar::new(u64::try_from(settings.pair_count).unwrap_or(u64::MAX));
     for round in 0..settings.pair_count {
         for turn in 0..lanes.len() {
-            let index = if round % 2 == 0 {
-                turn
-            } else {
-                lanes.len() - 1 - turn
-            };
+            let index = if round % 2 == 0 { turn } else { lanes.len() - 1 - turn };
             let lane = &mut lanes[index];
             if let Start::Ready(contender) = &mut lane.start {
                 let slice = contender.measure(settings)?;
@@ -90,12 +82,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Findings, PerfError> {
     progress.finish_and_clear();
     let (outcomes, resolution) = compare(&lanes)?;
     let preempted_count = preempted_count()?.saturating_sub(preempted_before);
-    Ok(Findings {
-        lanes,
-        outcomes,
-        resolution,
-        preempted_count,
-    })
+    Ok(Findings { lanes, outcomes, resolution, preempted_count })
 }
 
 /// Pins the calling thread to a core of this machine.
@@ -105,9 +92,7 @@ pub(crate) fn pin(core: usize) -> Result<(), PerfError> {
         return Ok(());
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Err(PerfError::Settings(format!(
-        "cannot pin to core {core}; this machine has {cores} cores"
-    )))
+    Err(PerfError::Settings(format!("cannot pin to core {core}; this machine has {cores} cores")))
 }
 
 /// Involuntary context switches of the calling thread since its start.
@@ -158,27 +143,13 @@ mod tests {
 
     fn lanes(rows: &[(&str, &[u64])]) -> Vec<Lane> {
         let lane = |entry: &'static Entry| {
-            let nanos = rows
-                .iter()
-                .find(|row| row.0 == entry.name)
-                .map_or(&[][..], |row| row.1);
+            let nanos = rows.iter().find(|row| row.0 == entry.name).map_or(&[][..], |row| row.1);
             let slice = |nanos: &u64| {
                 let p50 = Duration::from_nanos(*nanos);
-                Slice {
-                    count: 1,
-                    p50,
-                    p90: p50,
-                    p99: p50,
-                    p999: p50,
-                    max: p50,
-                }
+                Slice { count: 1, p50, p90: p50, p99: p50, p999: p50, max: p50 }
             };
             let slices = nanos.iter().map(slice).collect();
-            Lane {
-                entry,
-                start: Start::Absent("test".to_owned()),
-                slices,
-            }
+            Lane { entry, start: Start::Absent("test".to_owned()), slices }
         };
         CONTENDERS.iter().map(lane).collect()
     }
@@ -186,11 +157,8 @@ mod tests {
     #[test]
     fn ratios_are_taken_pair_by_pair() {
         // The machine halves its speed in round 2; the ratios do not notice.
-        let rows: &[(&str, &[u64])] = &[
-            ("F0", &[100, 200, 100]),
-            ("F0-twin", &[100, 210, 90]),
-            ("F1", &[110, 220, 110]),
-        ];
+        let rows: &[(&str, &[u64])] =
+            &[("F0", &[100, 200, 100]), ("F0-twin", &[100, 210, 90]), ("F1", &[110, 220, 110])];
         let (outcomes, resolution) = compare(&lanes(rows)).unwrap();
         assert!((resolution - 0.05).abs() < 1e-9, "{resolution}");
         let names: Vec<_> = outcomes.iter().map(|(row, _)| (row.of, row.over)).collect();
@@ -205,18 +173,11 @@ mod tests {
         let check = |pair_count: usize, sockperf_ns: u64, expected| {
             let same = vec![1_000; pair_count];
             let sockperf = vec![sockperf_ns; pair_count];
-            let rows: &[(&str, &[u64])] = &[
-                ("sockperf", &sockperf),
-                ("F0", &same),
-                ("F0-twin", &same),
-                ("F1", &same),
-            ];
+            let rows: &[(&str, &[u64])] =
+                &[("sockperf", &sockperf), ("F0", &same), ("F0-twin", &same), ("F1", &same)];
             let (outcomes, _) = compare(&lanes(rows)).unwrap();
             assert_eq!((outcomes[0].0.of, outcomes[0].0.over), ("F0", "sockperf"));
-            assert_eq!(
-                outcomes[0].1.verdict, expected,
-                "{pair_count} {sockperf_ns}"
-            );
+            assert_eq!(outcomes[0].1.verdict, expected, "{pair_count} {sockperf_ns}");
         };
         check(21, 1_000, Verdict::Green);
         check(21, 1_040, Verdict::Green);

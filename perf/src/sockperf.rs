@@ -22,10 +22,8 @@ use crate::probe::Slice;
 use crate::process::Process;
 
 const PROGRAM: &str = "sockperf";
-const MESSAGE_BYTES: usize = usize::midpoint(
-    Sizes::ORDER_PATH.request_bytes,
-    Sizes::ORDER_PATH.reply_bytes,
-);
+const MESSAGE_BYTES: usize =
+    usize::midpoint(Sizes::ORDER_PATH.request_bytes, Sizes::ORDER_PATH.reply_bytes);
 /// The server says it is ready within this, and a ping-pong of one second ends within this.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const SPINNING: [&str; 2] = ["--nonblocked", "--recv_looping_num=-1"];
@@ -40,14 +38,10 @@ struct Sockperf {
 /// Starts the server, or says why there is none.
 pub(crate) fn start(settings: &Settings) -> Result<Start, PerfError> {
     if settings.idle != Idle::Spin {
-        return Ok(Start::Absent(
-            "sockperf cannot yield; run with --idle spin".to_owned(),
-        ));
+        return Ok(Start::Absent("sockperf cannot yield; run with --idle spin".to_owned()));
     }
     if !is_installed()? {
-        return Ok(Start::Absent(
-            "sockperf is not installed (Debian: sockperf)".to_owned(),
-        ));
+        return Ok(Start::Absent("sockperf is not installed (Debian: sockperf)".to_owned()));
     }
     let port = free_port()?;
     let mut arguments = common_arguments("server", port);
@@ -55,15 +49,9 @@ pub(crate) fn start(settings: &Settings) -> Result<Start, PerfError> {
         arguments.push(format!("--cpu-affinity={}", cores.server));
     }
     let server = Process::start("sockperf server", OsStr::new(PROGRAM), &arguments)?;
-    server.await_line(ANSWER_MAX, |line| {
-        line.contains("block on socket").then_some(())
-    })?;
+    server.await_line(ANSWER_MAX, |line| line.contains("block on socket").then_some(()))?;
     let client_core = settings.cores.map(|cores| cores.client);
-    Ok(Start::Ready(Box::new(Sockperf {
-        server,
-        port,
-        client_core,
-    })))
+    Ok(Start::Ready(Box::new(Sockperf { server, port, client_core })))
 }
 
 impl Contender for Sockperf {
@@ -87,9 +75,8 @@ impl Contender for Sockperf {
 }
 
 fn common_arguments(mode: &str, port: u16) -> Vec<String> {
-    let mut arguments: Vec<String> = [mode, "--tcp", "--ip", "127.0.0.1", "--port"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut arguments: Vec<String> =
+        [mode, "--tcp", "--ip", "127.0.0.1", "--port"].map(str::to_owned).to_vec();
     arguments.push(port.to_string());
     arguments.push(format!("--msg-size={MESSAGE_BYTES}"));
     arguments.extend(SPINNING.map(str::to_owned));
@@ -123,10 +110,7 @@ fn parse(lines: &[String]) -> Result<Slice, PerfError> {
     let find = |label: &str| {
         lines.iter().find_map(|line| {
             let (before, value) = line.split_once('=')?;
-            before
-                .trim_end()
-                .ends_with(label)
-                .then(|| round_trip(value))?
+            before.trim_end().ends_with(label).then(|| round_trip(value))?
         })
     };
     let count = lines.iter().find_map(|line| {
@@ -198,17 +182,11 @@ sockperf: ---> <MIN> observation =    3.420";
             assert!(said.contains(came), "{said}");
         };
         check("", "nothing");
-        check(
-            "sockperf: ERROR: Can`t connect socket (errno=111)",
-            "errno=111",
-        );
+        check("sockperf: ERROR: Can`t connect socket (errno=111)", "errno=111");
         check(&OUTPUT.replace("3.640", "fast"), "3.420");
         check(&OUTPUT.replace("3.640", "-1"), "3.420");
         check(&OUTPUT.replace("3.640", "1e400"), "3.420");
         check(&OUTPUT.replace("Total 73647", "Total many"), "3.420");
-        check(
-            &OUTPUT.replace("percentile 99.000", "percentile 98.000"),
-            "3.420",
-        );
+        check(&OUTPUT.replace("percentile 99.000", "percentile 98.000"), "3.420");
     }
 }

@@ -65,11 +65,7 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = share * f64::from(u32::try_from(sorted.len().checked_sub(1)?).ok()?);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "in [0, len)"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in [0, len)")]
     let below = rank as usize;
     let lower = *sorted.get(below)?;
     let upper = *sorted.get(below + 1).unwrap_or(&lower);
@@ -78,10 +74,7 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> Option<f64> {
 
 /// The resolution of a run, from the ratios of floor against floor.
 pub(crate) fn resolution(floor_ratios: &[f64]) -> Option<f64> {
-    let deviations: Vec<f64> = floor_ratios
-        .iter()
-        .map(|ratio| (ratio - 1.0).abs())
-        .collect();
+    let deviations: Vec<f64> = floor_ratios.iter().map(|ratio| (ratio - 1.0).abs()).collect();
     median(&deviations)
 }
 
@@ -110,21 +103,14 @@ mod tests {
     #[test]
     fn median_and_quartiles() {
         let check = |values: &[f64], expected: [Option<f64>; 3]| {
-            let found = [
-                quantile(values, 0.25),
-                median(values),
-                quantile(values, 0.75),
-            ];
+            let found = [quantile(values, 0.25), median(values), quantile(values, 0.75)];
             assert_eq!(found, expected, "{values:?}");
         };
         check(&[], [None, None, None]);
         check(&[3.0], [Some(3.0), Some(3.0), Some(3.0)]);
         check(&[4.0, 2.0], [Some(2.5), Some(3.0), Some(3.5)]);
         check(&[5.0, 1.0, 3.0], [Some(2.0), Some(3.0), Some(4.0)]);
-        check(
-            &[1.0, 1.0, 1.0, 1.0, 900.0],
-            [Some(1.0), Some(1.0), Some(1.0)],
-        );
+        check(&[1.0, 1.0, 1.0, 1.0, 900.0], [Some(1.0), Some(1.0), Some(1.0)]);
     }
 
     #[test]
@@ -159,10 +145,7 @@ mod tests {
         let check = |ratio, resolution, gate: Option<(f64, f64)>, pair_count, expected| {
             let gate = gate.map(|(least, most)| Gate { least, most });
             let found = judge(ratio, resolution, gate, pair_count);
-            assert_eq!(
-                found, expected,
-                "{ratio} {resolution} {gate:?} {pair_count}"
-            );
+            assert_eq!(found, expected, "{ratio} {resolution} {gate:?} {pair_count}");
         };
         let goal = Some((0.0, 1.10));
         let parity = Some((0.95, 1.05));

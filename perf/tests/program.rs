@@ -15,59 +15,36 @@ fn a_small_run_measures_records_and_ends_its_servers() {
     let directory = tempfile::tempdir().unwrap();
     let history = directory.path().join("history.jsonl");
     let output = Command::new(PROGRAM)
-        .args([
-            "run",
-            "--pairs=3",
-            "--orders-per-slice=20",
-            "--idle=yield",
-            "--cores=none",
-        ])
+        .args(["run", "--pairs=3", "--orders-per-slice=20", "--idle=yield", "--cores=none"])
         .args(["--json", "--record", "--history"])
         .arg(&history)
         .arg("--out")
         .arg(directory.path().join("histograms"))
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let recorded = std::fs::read_to_string(&history).unwrap();
-    assert_eq!(
-        serde_json::from_str::<serde_json::Value>(&recorded).unwrap(),
-        printed
-    );
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&recorded).unwrap(), printed);
 
     let rows = printed["contenders"].as_array().unwrap();
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let file = |extension: &str| {
-            directory
-                .path()
-                .join("histograms")
-                .join(format!("{name}.{extension}"))
-                .exists()
+            directory.path().join("histograms").join(format!("{name}.{extension}")).exists()
         };
         let is_floor = name.starts_with('F');
         assert_eq!((file("hdr"), file("hgrm")), (is_floor, is_floor), "{name}");
         if is_floor {
             assert_eq!(row["round_trip"]["count"], 60, "{name}");
         } else {
-            assert!(
-                row["absent"].as_str().unwrap().contains("cannot yield"),
-                "{name}"
-            );
+            assert!(row["absent"].as_str().unwrap().contains("cannot yield"), "{name}");
         }
     }
     assert_eq!(rows.len(), 4);
     for row in printed["comparisons"].as_array().unwrap() {
         assert!(row["median"].as_f64().unwrap() > 0.0);
-        assert_eq!(
-            row["verdict"], "none",
-            "3 pairs, and these rows have no gate"
-        );
+        assert_eq!(row["verdict"], "none", "3 pairs, and these rows have no gate");
     }
     assert!(printed["resolution"].as_f64().unwrap() >= 0.0);
 }
@@ -75,11 +52,7 @@ fn a_small_run_measures_records_and_ends_its_servers() {
 #[test]
 fn a_floor_dies_with_the_process_that_started_it() {
     let mut starter = Command::new("sh")
-        .args([
-            "-c",
-            r#""$0" guard --parent $$ -- "$0" echo --kind f0; true"#,
-            PROGRAM,
-        ])
+        .args(["-c", r#""$0" guard --parent $$ -- "$0" echo --kind f0; true"#, PROGRAM])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -95,11 +68,7 @@ fn a_floor_dies_with_the_process_that_started_it() {
     std::thread::spawn(move || {
         sender.send(floor_output.read_to_string(&mut String::new()).is_ok())
     });
-    assert_eq!(
-        ended.recv_timeout(Duration::from_secs(10)),
-        Ok(true),
-        "the floor lives on"
-    );
+    assert_eq!(ended.recv_timeout(Duration::from_secs(10)), Ok(true), "the floor lives on");
 }
 
 #[test]
@@ -110,22 +79,10 @@ fn what_cannot_be_had_is_refused_by_name() {
         assert!(!output.status.success(), "{arguments:?}");
         assert!(said.contains(expected), "{arguments:?}: {said}");
     };
-    check(
-        &["guard", "--parent", "1", "--", PROGRAM, "echo"],
-        "expected parent 1",
-    );
-    check(
-        &["echo", "--kind=f0", "--core=9999"],
-        "cannot pin to core 9999",
-    );
-    check(
-        &["run", "--pairs=1", "--cores=1,9999"],
-        "cannot pin to core 9999",
-    );
-    check(
-        &["run", "--record", "--history=/nonexistent/x"],
-        "does not exist",
-    );
+    check(&["guard", "--parent", "1", "--", PROGRAM, "echo"], "expected parent 1");
+    check(&["echo", "--kind=f0", "--core=9999"], "cannot pin to core 9999");
+    check(&["run", "--pairs=1", "--cores=1,9999"], "cannot pin to core 9999");
+    check(&["run", "--record", "--history=/nonexistent/x"], "does not exist");
     check(&["run", "--cores=1,1"], "two different core numbers");
     check(&["run", "--pairs=0"], "1..=1001");
 }

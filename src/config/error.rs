@@ -71,10 +71,7 @@ pub(super) struct Faults {
 
 impl Faults {
     pub(super) fn new(file: &Path) -> Self {
-        Self {
-            file: file.to_path_buf(),
-            found: Vec::new(),
-        }
+        Self { file: file.to_path_buf(), found: Vec::new() }
     }
 
     pub(super) fn add(
@@ -107,8 +104,7 @@ impl Faults {
         if self.is_empty() {
             return Ok(value);
         }
-        self.found
-            .sort_by_key(|error| (error.file != self.file, error.line));
+        self.found.sort_by_key(|error| (error.file != self.file, error.line));
         Err(ConfigErrors(self.found))
     }
 }

@@ -55,9 +55,7 @@ impl Secret {
     pub fn try_new(octets: Vec<u8>) -> Option<Self> {
         // Made first, so that refused octets are wiped too.
         let secret = Self(octets);
-        (SECRET_OCTETS_MIN..=SECRET_OCTETS_MAX)
-            .contains(&secret.0.len())
-            .then_some(secret)
+        (SECRET_OCTETS_MIN..=SECRET_OCTETS_MAX).contains(&secret.0.len()).then_some(secret)
     }
 
     /// The octets, for the one who signs.
@@ -69,9 +67,7 @@ impl Secret {
     /// Whether this is a secret that everybody knows.
     #[must_use]
     pub fn is_demo(&self) -> bool {
-        DEMO_KEYS
-            .iter()
-            .any(|&(_, octet)| *self == Self::demo(octet))
+        DEMO_KEYS.iter().any(|&(_, octet)| *self == Self::demo(octet))
     }
 
     fn demo(octet: u8) -> Self {
@@ -168,10 +164,7 @@ pub(super) fn read(
 }
 
 fn demo_octet(id: &str) -> Option<u8> {
-    DEMO_KEYS
-        .iter()
-        .find(|(demo, _)| *demo == id)
-        .map(|&(_, octet)| octet)
+    DEMO_KEYS.iter().find(|(demo, _)| *demo == id).map(|&(_, octet)| octet)
 }
 
 fn read_declared(tables: Vec<Section<'_>>, owners: &[Owner], faults: &mut Faults) -> Vec<Declared> {
@@ -185,10 +178,7 @@ fn read_declared(tables: Vec<Section<'_>>, owners: &[Owner], faults: &mut Faults
         let expected = "the id of an [[owner]]";
         let owner = s.require("owner", expected, faults, |v| {
             let id = value::integer_u32(v, &(0..=u32::MAX))?;
-            owners
-                .iter()
-                .find(|owner| owner.id == id)
-                .map(|owner| owner.owner)
+            owners.iter().find(|owner| owner.id == id).map(|owner| owner.owner)
         });
         let expected = "a time with an offset from 1970 on, such as 2030-01-01T00:00:00Z, unquoted";
         let not_after = s.take("not_after", expected, faults, value::time);
@@ -219,18 +209,11 @@ fn check_against_others(
     // Ids that differ only in case, `-` and `.` would be given the same secret.
     let name = variable(&key.id);
     if let Some(other) = others.iter().find(|other| variable(&other.id) == name) {
-        let expected = format!(
-            "an id whose variable {name} no other key has; see line {}",
-            other.line
-        );
+        let expected =
+            format!("an id whose variable {name} no other key has; see line {}", other.line);
         faults.add(key.line, key.path.clone(), expected, quoted(&key.id));
     }
-    if others
-        .iter()
-        .filter(|other| other.owner == key.owner)
-        .count()
-        == KEYS_AN_OWNER_MAX
-    {
+    if others.iter().filter(|other| other.owner == key.owner).count() == KEYS_AN_OWNER_MAX {
         let expected = format!("at most {KEYS_AN_OWNER_MAX} keys an owner");
         faults.add(owner_line, section.path_of("owner"), expected, "one more");
     }
@@ -240,12 +223,7 @@ fn check_against_others(
 fn refuse_secret(section: &mut Section<'_>, faults: &mut Faults) {
     if let Some(secret) = section.take("secret", "", faults, |_| Some(())) {
         let expected = "no secret in this file: put a new one into keys_file";
-        faults.add(
-            secret.line,
-            section.path_of("secret"),
-            expected,
-            "a value, not shown",
-        );
+        faults.add(secret.line, section.path_of("secret"), expected, "a value, not shown");
     }
 }
 
@@ -274,9 +252,7 @@ fn read_file(
     let is_whole = faults.is_empty();
     let mut stored = Vec::new();
     for (id, line, value) in section.into_entries() {
-        let secret = value
-            .as_str()
-            .and_then(|digits| secret_from(digits.to_owned()));
+        let secret = value.as_str().and_then(|digits| secret_from(digits.to_owned()));
         if !declared.iter().any(|key| key.id == id) {
             let known = declared.iter().map(|key| key.id.as_str());
             let expected = match nearest(&id, known) {
@@ -315,20 +291,13 @@ fn secret_from(digits: String) -> Option<Secret> {
 
 /// Reads the keys file, if nobody but its owner can; else what was expected and what came.
 fn open(path: &Path) -> Result<String, (String, String)> {
-    let readable = |e: std::io::Error| {
-        (
-            "a readable file".to_owned(),
-            format!("{e}: {}", path.display()),
-        )
-    };
+    let readable =
+        |e: std::io::Error| ("a readable file".to_owned(), format!("{e}: {}", path.display()));
     let file = File::open(path).map_err(readable)?;
     // Of the opened file, so that it cannot be exchanged between the question and the reading.
     let metadata = file.metadata().map_err(readable)?;
     if !metadata.is_file() {
-        return Err((
-            "a regular file".to_owned(),
-            format!("another kind: {}", path.display()),
-        ));
+        return Err(("a regular file".to_owned(), format!("another kind: {}", path.display())));
     }
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -342,18 +311,12 @@ fn open(path: &Path) -> Result<String, (String, String)> {
 pub(super) fn read_text(file: File) -> Result<String, String> {
     let mut octets = Vec::new();
     let bound = u64::try_from(FILE_BYTES_MAX + 1).unwrap_or(u64::MAX);
-    file.take(bound)
-        .read_to_end(&mut octets)
-        .map_err(|e| e.to_string())?;
+    file.take(bound).read_to_end(&mut octets).map_err(|e| e.to_string())?;
     if octets.len() > FILE_BYTES_MAX {
         return Err("a longer one".to_owned());
     }
-    String::from_utf8(octets).map_err(|e| {
-        format!(
-            "octets that are no text at offset {}",
-            e.utf8_error().valid_up_to()
-        )
-    })
+    String::from_utf8(octets)
+        .map_err(|e| format!("octets that are no text at offset {}", e.utf8_error().valid_up_to()))
 }
 
 fn wipe(octets: &mut [u8]) {

@@ -31,20 +31,14 @@ impl Config {
     pub fn demo() -> Self {
         let mut logical = Logical::empty();
         logical.add_demo_market();
-        let local = Local {
-            keys: keys::demo_keys(),
-            ..Local::default()
-        };
+        let local = Local { keys: keys::demo_keys(), ..Local::default() };
         Self { local, logical }
     }
 
     /// Reads a file, the keys file that it names, and the process's environment.
     pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
         let mut faults = Faults::new(file);
-        match File::open(file)
-            .map_err(|e| e.to_string())
-            .and_then(keys::read_text)
-        {
+        match File::open(file).map_err(|e| e.to_string()).and_then(keys::read_text) {
             Ok(text) => Self::from_toml(file, &text, &|name| std::env::var(name).ok()),
             Err(came) => {
                 faults.add(0, "", "a readable file of UTF-8 text up to 1 MiB", came);
@@ -91,9 +85,7 @@ fn read(
     environment: Environment<'_>,
     faults: &mut Faults,
 ) -> Config {
-    let is_market_given = ["instrument", "owner", "key"]
-        .iter()
-        .any(|key| root.has(key));
+    let is_market_given = ["instrument", "owner", "key"].iter().any(|key| root.has(key));
     let mut read = local::read(root.take_table("local", lines, faults), base, faults);
     let mut logical = Logical::empty();
     let capacities = root.take_table("capacities", lines, faults);
@@ -119,9 +111,7 @@ fn read(
         read.local.keys = keys::demo_keys();
     }
     root.finish(faults);
-    let LocalRead {
-        local, listen_line, ..
-    } = read;
+    let LocalRead { local, listen_line, .. } = read;
     check_exposure(&local, listen_line, "local.listen", faults);
     Config { local, logical }
 }

@@ -115,20 +115,14 @@ pub(super) struct LocalRead {
 
 /// Reads `[local]`. Relative paths are taken from `base`, the directory of the file.
 pub(super) fn read(mut section: Section<'_>, base: &Path, faults: &mut Faults) -> LocalRead {
-    let mut local = Local {
-        data_dir: base.join(DATA_DIR_DEFAULT),
-        ..Local::default()
-    };
+    let mut local = Local { data_dir: base.join(DATA_DIR_DEFAULT), ..Local::default() };
     let mut listen_line = section.line();
     let s = &mut section;
     let address = "an address and port as a string, such as \"127.0.0.1:9700\"";
     if let Some(listen) = s.take("listen", address, faults, |v| v.as_str()?.parse().ok()) {
         (local.listen, listen_line) = (listen.value, listen.line);
     }
-    set(
-        &mut local.data_dir,
-        s.take("data_dir", "a path", faults, |v| path(v, base)),
-    );
+    set(&mut local.data_dir, s.take("data_dir", "a path", faults, |v| path(v, base)));
     set(&mut local.node, count(s, "node", &NODES, faults));
     let core = count(s, "core", &(0..=CORE_MAX), faults);
     local.core = core.and_then(|core| usize::try_from(core.value).ok());
@@ -157,25 +151,14 @@ pub(super) fn read(mut section: Section<'_>, base: &Path, faults: &mut Faults) -
     let keys_file = s.take("keys_file", "a path", faults, |v| path(v, base));
     let demo_keys = flag(s, "demo_keys", faults).is_some_and(|flag| flag.value);
     section.finish(faults);
-    LocalRead {
-        local,
-        listen_line,
-        keys_file,
-        demo_keys,
-    }
+    LocalRead { local, listen_line, keys_file, demo_keys }
 }
 
 /// Sizes and counts, and what they demand of each other. A default gives way to a smaller
 /// neighbour; a written value does not.
 fn read_bounds(s: &mut Section<'_>, local: &mut Local, faults: &mut Faults) {
-    set(
-        &mut local.journal_ring_bytes,
-        ring(s, "journal_ring_bytes", faults),
-    );
-    set(
-        &mut local.report_ring_bytes,
-        ring(s, "report_ring_bytes", faults),
-    );
+    set(&mut local.journal_ring_bytes, ring(s, "journal_ring_bytes", faults));
+    set(&mut local.report_ring_bytes, ring(s, "report_ring_bytes", faults));
     let lag = READER_LAG_BYTES_MIN..=local.report_ring_bytes / 2;
     let expected = format!(
         "a size in [{}, {}], the upper end being half of report_ring_bytes",
@@ -193,10 +176,7 @@ fn read_bounds(s: &mut Section<'_>, local: &mut Local, faults: &mut Faults) {
     set(&mut local.connection_count_max, connections);
     let logons = 1..=limits::LOGON_CONNECTIONS_MAX.min(local.connection_count_max);
     local.logon_connections_max = *logons.end();
-    set(
-        &mut local.logon_connections_max,
-        count(s, "logon_connections_max", &logons, faults),
-    );
+    set(&mut local.logon_connections_max, count(s, "logon_connections_max", &logons, faults));
 }
 
 /// Puts a value that was read in the place of a default.

@@ -77,10 +77,8 @@ impl Logical {
                 orders_max: OWNER_ORDERS_DEFAULT.min(self.capacities.order_count_max),
             });
             for account in [1_000 * id + 1, 1_000 * id + 2] {
-                self.accounts.push(AccountOwner {
-                    account: Account(account),
-                    owner: OwnerIdx(place),
-                });
+                self.accounts
+                    .push(AccountOwner { account: Account(account), owner: OwnerIdx(place) });
             }
         }
     }
@@ -88,10 +86,7 @@ impl Logical {
     /// Everything as journaled at `init`, in the order in which it is journaled: capacities with the
     /// drawn seed, instruments, owners, accounts.
     pub fn settings(&self, hash_seed: u64) -> impl Iterator<Item = Setting> + '_ {
-        let capacities = Capacities {
-            hash_seed,
-            ..self.capacities
-        };
+        let capacities = Capacities { hash_seed, ..self.capacities };
         std::iter::once(Setting::Capacities(capacities))
             .chain(self.instruments.iter().copied().map(Setting::Instrument))
             .chain(self.owners.iter().copied().map(Setting::Owner))
@@ -108,9 +103,7 @@ impl Logical {
             match setting {
                 Setting::Capacities(journaled) => capacities = Some(journaled),
                 Setting::Instrument(new) => {
-                    put(&mut logical.instruments, new, |i| {
-                        i.security_id == new.security_id
-                    });
+                    put(&mut logical.instruments, new, |i| i.security_id == new.security_id);
                 }
                 Setting::Owner(new) => put(&mut logical.owners, new, |o| o.owner == new.owner),
                 Setting::Account(new) => {
@@ -152,18 +145,9 @@ pub(super) fn read_capacities(
     faults: &mut Faults,
 ) {
     let (s, c) = (&mut section, &mut logical.capacities);
-    set(
-        &mut c.session_count_max,
-        count(s, "session_count_max", &SESSION_COUNT, faults),
-    );
-    set(
-        &mut c.resend_window,
-        power(s, "resend_window", &RESEND_WINDOW, faults),
-    );
-    set(
-        &mut c.key_count_max,
-        power(s, "key_count_max", &KEY_COUNT, faults),
-    );
+    set(&mut c.session_count_max, count(s, "session_count_max", &SESSION_COUNT, faults));
+    set(&mut c.resend_window, power(s, "resend_window", &RESEND_WINDOW, faults));
+    set(&mut c.key_count_max, power(s, "key_count_max", &KEY_COUNT, faults));
     let expected = "a span in [1 s, 30 d] as a string, such as \"24 h\" (units ms, s, min, h, d)";
     let retention = s.take("key_retention", expected, faults, |v| {
         value::span(v).filter(|span| KEY_RETENTION.contains(span))
@@ -172,10 +156,7 @@ pub(super) fn read_capacities(
     // An open order holds its key, so more orders than keys could never be open.
     let orders = *ORDER_COUNT.start()..=(*ORDER_COUNT.end()).min(c.key_count_max);
     c.order_count_max = c.order_count_max.min(*orders.end());
-    set(
-        &mut c.order_count_max,
-        count(s, "order_count_max", &orders, faults),
-    );
+    set(&mut c.order_count_max, count(s, "order_count_max", &orders, faults));
     section.finish(faults);
 }
 
@@ -185,12 +166,7 @@ pub(super) fn read_instruments(
     logical: &mut Logical,
     faults: &mut Faults,
 ) {
-    cut(
-        &mut tables,
-        limits::INSTRUMENT_COUNT_MAX,
-        "instrument",
-        faults,
-    );
+    cut(&mut tables, limits::INSTRUMENT_COUNT_MAX, "instrument", faults);
     let mut symbols = BTreeMap::new();
     for (place, mut section) in (0..).zip(tables) {
         let s = &mut section;
@@ -227,22 +203,12 @@ fn read_terms(s: &mut Section<'_>, faults: &mut Faults) -> Option<Instrument> {
     for (key, limit) in [("low_limit", low), ("high_limit", high)] {
         if !limit.value.is_multiple_of(tick) {
             let expected = format!("a multiple of the tick {}", value::show_price(tick));
-            faults.add(
-                limit.line,
-                s.path_of(key),
-                expected,
-                value::show_price(limit.value),
-            );
+            faults.add(limit.line, s.path_of(key), expected, value::show_price(limit.value));
         }
     }
     if high.value < low.value {
         let expected = format!("at least low_limit, {}", value::show_price(low.value));
-        faults.add(
-            high.line,
-            s.path_of("high_limit"),
-            expected,
-            value::show_price(high.value),
-        );
+        faults.add(high.line, s.path_of("high_limit"), expected, value::show_price(high.value));
     }
     Some(Instrument {
         security_id: SecurityId::default(),
@@ -279,9 +245,7 @@ pub(super) fn read_owners(
         let expected = format!("an array of integers in [1, {}]", NUMBERS.end());
         let listed = s.require("accounts", &expected, faults, |v| {
             let numbers = v.as_array()?.iter();
-            numbers
-                .map(|n| value::integer_u32(n.get_ref(), &NUMBERS))
-                .collect::<Option<Vec<_>>>()
+            numbers.map(|n| value::integer_u32(n.get_ref(), &NUMBERS)).collect::<Option<Vec<_>>>()
         });
         if let Some(At { line, value }) = listed {
             for account in value {
@@ -291,12 +255,7 @@ pub(super) fn read_owners(
             }
         }
         if let (Some(id), Some(name)) = (id, name) {
-            logical.owners.push(Owner {
-                owner,
-                id: id.value,
-                name: name.value,
-                orders_max,
-            });
+            logical.owners.push(Owner { owner, id: id.value, name: name.value, orders_max });
         }
         section.finish(faults);
     }

@@ -42,22 +42,12 @@ impl Config {
         let session = u64::from(c.resend_window) * RESEND_ENTRY_BYTES + SESSION_BYTES;
         let order = ORDER_BYTES + NODE_BYTES;
         let (event, buffer) = (wide(size_of::<Event>()), wide(limits::RECV_BUFFER_BYTES));
-        let (events, instruments) = (
-            wide(limits::OUTBOX_EVENTS_MAX),
-            wide(self.logical.instruments.len()),
-        );
+        let (events, instruments) =
+            (wide(limits::OUTBOX_EVENTS_MAX), wide(self.logical.instruments.len()));
         let line = |what, from: String, bytes| MemoryLine { what, from, bytes };
         vec![
-            line(
-                "journal ring",
-                "journal_ring_bytes".to_owned(),
-                local.journal_ring_bytes,
-            ),
-            line(
-                "report ring",
-                "report_ring_bytes".to_owned(),
-                local.report_ring_bytes,
-            ),
+            line("journal ring", "journal_ring_bytes".to_owned(), local.journal_ring_bytes),
+            line("report ring", "report_ring_bytes".to_owned(), local.report_ring_bytes),
             line(
                 "keys",
                 format!("key_count_max {} x {KEY_BYTES} B", c.key_count_max),
@@ -79,10 +69,7 @@ impl Config {
             ),
             line(
                 "receive buffers",
-                format!(
-                    "connection_count_max {} x {buffer} B",
-                    local.connection_count_max
-                ),
+                format!("connection_count_max {} x {buffer} B", local.connection_count_max),
                 u64::from(local.connection_count_max) * buffer,
             ),
             line(
@@ -93,11 +80,7 @@ impl Config {
                 ),
                 instruments * SIDES * BAND_LEVELS * LEVEL_BYTES,
             ),
-            line(
-                "outbox",
-                format!("{events} events x {event} B"),
-                events * event,
-            ),
+            line("outbox", format!("{events} events x {event} B"), events * event),
         ]
     }
 
@@ -136,8 +119,6 @@ mod tests {
         check("sessions", |c| c.logical.capacities.session_count_max *= 2);
         check("orders", |c| c.logical.capacities.order_count_max *= 2);
         check("receive buffers", |c| c.local.connection_count_max *= 2);
-        check("book bands", |c| {
-            c.logical.instruments.extend_from_within(..)
-        });
+        check("book bands", |c| c.logical.instruments.extend_from_within(..));
     }
 }

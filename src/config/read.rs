@@ -15,11 +15,7 @@ pub(super) struct Lines(Vec<usize>);
 impl Lines {
     pub(super) fn new(text: &str) -> Self {
         let breaks = text.bytes().enumerate().filter(|&(_, b)| b == b'\n');
-        Self(
-            std::iter::once(0)
-                .chain(breaks.map(|(i, _)| i + 1))
-                .collect(),
-        )
+        Self(std::iter::once(0).chain(breaks.map(|(i, _)| i + 1)).collect())
     }
 
     /// The line of a byte, from 1.
@@ -69,12 +65,7 @@ impl<'t> Section<'t> {
             key: std::borrow::Cow::into_owned(key.into_inner()),
             value: value.into_inner(),
         };
-        Self {
-            path,
-            line,
-            left: table.into_iter().map(entry).collect(),
-            asked: Vec::new(),
-        }
+        Self { path, line, left: table.into_iter().map(entry).collect(), asked: Vec::new() }
     }
 
     /// Where it begins.
@@ -84,11 +75,7 @@ impl<'t> Section<'t> {
 
     /// How errors name a key of this table.
     pub(super) fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// The value of `key`, if it stands there and `read` accepts it; a refused one is a fault.
@@ -138,11 +125,7 @@ impl<'t> Section<'t> {
     ) -> Self {
         let path = self.path_of(key);
         let (line, table) = match self.take_entry(key) {
-            Some(Entry {
-                line,
-                value: DeValue::Table(table),
-                ..
-            }) => (line, table),
+            Some(Entry { line, value: DeValue::Table(table), .. }) => (line, table),
             Some(Entry { line, value, .. }) => {
                 let expected = format!("a table, [{path}]");
                 faults.add(line, path.clone(), expected, describe(&value));
@@ -191,12 +174,7 @@ impl<'t> Section<'t> {
                 Some(near) => format!("a known key, perhaps `{near}`"),
                 None => format!("a known key: {}", self.asked.join(", ")),
             };
-            faults.add(
-                *line,
-                self.path.clone(),
-                expected,
-                format!("key {}", quoted(key)),
-            );
+            faults.add(*line, self.path.clone(), expected, format!("key {}", quoted(key)));
         }
     }
 

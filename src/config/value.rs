@@ -16,12 +16,7 @@ const SPANS: [(&str, u64); 5] = [
     ("h", 3_600 * SECOND),
     ("d", 86_400 * SECOND),
 ];
-const SIZES: [(&str, u64); 4] = [
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
+const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// How a price is written, for errors.
 pub(super) const PRICE: &str = "a price as a string, such as \"10.05\", with at most 8 decimals";
@@ -48,10 +43,7 @@ pub(super) fn size(value: &DeValue<'_>) -> Option<u64> {
 
 /// A size as [`size`] reads it, in the largest unit that is exact.
 pub(super) fn show_size(bytes: u64) -> String {
-    let unit = SIZES
-        .iter()
-        .rev()
-        .find(|(_, unit)| bytes.is_multiple_of(*unit));
+    let unit = SIZES.iter().rev().find(|(_, unit)| bytes.is_multiple_of(*unit));
     let (name, unit) = unit.filter(|_| bytes > 0).unwrap_or(&SIZES[0]);
     format!("{} {name}", bytes / unit)
 }
@@ -84,9 +76,7 @@ pub(super) fn price(value: &DeValue<'_>) -> Option<Px> {
     let whole = decimal(whole)?;
     let part =
         decimal(part)?.checked_mul(10_u64.pow(u32::try_from(DECIMALS - part.len()).ok()?))?;
-    let abs = whole
-        .checked_mul(Px::ONE.raw().unsigned_abs())?
-        .checked_add(part)?;
+    let abs = whole.checked_mul(Px::ONE.raw().unsigned_abs())?.checked_add(part)?;
     let abs = i64::try_from(abs).ok()?;
     Px::try_new(if negative { -abs } else { abs })
 }
@@ -106,11 +96,7 @@ pub(super) fn time(value: &DeValue<'_>) -> Option<Nanos> {
 
 /// Octets written as hexadecimal digits.
 pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |octet: u8| {
-        char::from(octet)
-            .to_digit(16)
-            .and_then(|d| u8::try_from(d).ok())
-    };
+    let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let pairs = text.as_bytes().chunks_exact(2);
     if !pairs.remainder().is_empty() {
         return None;
@@ -137,10 +123,7 @@ fn since_epoch(datetime: &Datetime) -> Option<Nanos> {
     let minutes = (days * 24 + i64::from(time.hour)) * 60 + i64::from(time.minute) - minutes_east;
     let seconds = u64::try_from(minutes * 60 + second).ok()?;
     let nanos = u64::from(time.nanosecond.unwrap_or(0));
-    seconds
-        .checked_mul(Nanos::SECOND.0)?
-        .checked_add(nanos)
-        .map(Nanos)
+    seconds.checked_mul(Nanos::SECOND.0)?.checked_add(nanos).map(Nanos)
 }
 
 /// `"<digits> <unit>"`, the blank optional.
@@ -154,7 +137,5 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// Decimal digits and nothing else; Rust's own parser would take a sign.
 fn decimal(text: &str) -> Option<u64> {
-    text.bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }

@@ -171,6 +171,24 @@ impl Engine {
         Progress::More
     }
 
+    /// The instruments and their phases.
+    #[must_use]
+    pub const fn markets(&self) -> &Markets {
+        &self.markets
+    }
+
+    /// Keys in the dedup table.
+    #[must_use]
+    pub const fn key_count(&self) -> u32 {
+        self.dedup.len()
+    }
+
+    /// Open orders of all owners.
+    #[must_use]
+    pub fn open_order_count(&self) -> u32 {
+        self.orders.len()
+    }
+
     /// Whether an order is being matched.
     #[must_use]
     pub const fn is_matching(&self) -> bool {

@@ -36,6 +36,8 @@ pub enum RecordKind {
     EpochStart = 13,
     /// The output digest so far.
     StateHash = 14,
+    /// Fills a segment's end; written by the journal itself.
+    Pad = 255,
 }
 
 /// Largest payload that [`RecordBody::encode`] writes.
@@ -148,6 +150,8 @@ pub enum RecordBody<'a> {
         /// The digest.
         output_digest: u64,
     },
+    /// Fills a segment's end and takes an index, nothing else.
+    Pad,
 }
 
 /// Why stored bytes are not a record of this build.
@@ -181,6 +185,7 @@ impl RecordKind {
             12 => Self::Config,
             13 => Self::EpochStart,
             14 => Self::StateHash,
+            255 => Self::Pad,
             _ => return None,
         })
     }
@@ -224,6 +229,7 @@ impl<'a> RecordBody<'a> {
             Self::Config(_) => RecordKind::Config,
             Self::EpochStart { .. } => RecordKind::EpochStart,
             Self::StateHash { .. } => RecordKind::StateHash,
+            Self::Pad => RecordKind::Pad,
         }
     }
 
@@ -240,7 +246,8 @@ impl<'a> RecordBody<'a> {
             | Self::Admin { .. }
             | Self::Config(_)
             | Self::EpochStart { .. }
-            | Self::StateHash { .. } => 0,
+            | Self::StateHash { .. }
+            | Self::Pad => 0,
         }
     }
 
@@ -275,7 +282,7 @@ impl<'a> RecordBody<'a> {
             }
             Self::SessionGap { next_seq_no, .. } => out.put(&next_seq_no.0.to_le_bytes()),
             Self::SessionDown { cause, .. } => out.put(&[*cause as u8]),
-            Self::Tick => {}
+            Self::Tick | Self::Pad => {}
             Self::Admin { who, reason, security_id, phase } => {
                 out.put(&security_id.map_or(u32::MAX, |s| s.0).to_le_bytes());
                 out.put(&[phase.wire()]);
@@ -299,9 +306,12 @@ impl<'a> RecordBody<'a> {
         if kind == RecordKind::ClientMessage {
             return Some(Self::ClientMessage { session, message: payload });
         }
+        if kind == RecordKind::Pad {
+            return Some(Self::Pad);
+        }
         let mut r = Reader(payload);
         let body = match kind {
-            RecordKind::ClientMessage => return None,
+            RecordKind::ClientMessage | RecordKind::Pad => return None,
             RecordKind::SessionOpen => Self::SessionOpen {
                 session,
                 id: SessionId(r.take()?),

@@ -1,0 +1,254 @@
+//! From a directory to a machine that may serve: recover, replay, and journal the new epoch.
+//!
+//! ```text
+//! open or create the ring -> recovery says what a crash left
+//! replay every record -> the machine, and the report log with every report it ever made
+//! clock: base = max(wall, last journaled time + 1)
+//! EpochStart -> settings that differ -> phase of markets that never had one
+//! ```
+//!
+//! A journal is founded by one record with the capacities; everything else follows an EpochStart.
+
+use thiserror::Error;
+
+use super::clock::Clock;
+use crate::config::{Config, Difference, Logical, OnConfigChange, compare, settings_to_append};
+use crate::engine::outbox::{Outbox, ReportSink};
+use crate::machine::Machine;
+use crate::replay::{self, ReplayError};
+use crate::vocabulary::fix::MarketPhase;
+use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody};
+use crate::vocabulary::settings::Setting;
+use crate::vocabulary::units::{Epoch, Nanos, SecurityId, Text};
+use journal::{JournalError, Recovery, Ring, RingOptions};
+
+/// What a node needs before its first turn.
+pub struct Activated {
+    /// The journal.
+    pub ring: Ring,
+    /// What opening it found.
+    pub recovery: Recovery,
+    /// The machine, up to the last record.
+    pub machine: Machine,
+    /// The clock of this activation.
+    pub clock: Clock,
+    /// The epoch of this activation.
+    pub epoch: Epoch,
+}
+
+/// Why a node does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The journal is refused; the text names file, offset and the way out.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal is whole but not of this build.
+    #[error("journal in {dir} cannot be replayed: {error}")]
+    Replay {
+        /// The directory.
+        dir: String,
+        /// What is wrong.
+        error: ReplayError,
+    },
+    /// The configured logical settings are not the journaled ones.
+    #[error("the configuration differs from the journal in {dir}; {advice}:\n{}", list(.differences))]
+    Settings {
+        /// The directory.
+        dir: String,
+        /// What to do.
+        advice: &'static str,
+        /// Each difference.
+        differences: Vec<Difference>,
+    },
+    /// The ring has no room for the records of a start.
+    #[error(
+        "the journal in {dir} is full ({free} bytes free): keep the directory, start with an empty \
+         one and a larger journal_ring_bytes"
+    )]
+    Full {
+        /// The directory.
+        dir: String,
+        /// Bytes left.
+        free: u64,
+    },
+    /// The journaled settings add up to nothing.
+    #[error("the journal in {dir} holds no settings")]
+    NoSettings {
+        /// The directory.
+        dir: String,
+    },
+    /// The system gave no random number.
+    #[error("no random seed from the system: {0}")]
+    Random(String),
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Opens or creates the journal and brings the machine to its end, then begins a new epoch. Every
+/// report ever made goes through `sink` again, byte for byte as it was sent.
+pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated, StartError> {
+    let local = &config.local;
+    let dir = local.data_dir.display().to_string();
+    let options = RingOptions {
+        lock_memory: local.lock_memory,
+        ..RingOptions::new(local.journal_ring_bytes, local.node)
+    };
+    let (ring, recovery) = Ring::open_or_create(&local.data_dir, &options)?;
+    let clock = Clock::activate(Nanos(ring.last_time()));
+    let epoch = Epoch(ring.last_epoch() + 1);
+    let is_new = recovery.last_index == 0;
+    let mut start = Start { ring, clock, epoch, dir, out: Outbox::new(), sink };
+    let machine = if is_new { start.found(&config.logical)? } else { start.resume(config)? };
+    let machine = start.open_markets(machine, local.open_at_start)?;
+    Ok(Activated { ring: start.ring, recovery, machine, clock, epoch })
+}
+
+struct Start<'a, S> {
+    ring: Ring,
+    clock: Clock,
+    epoch: Epoch,
+    dir: String,
+    out: Outbox,
+    sink: &'a mut S,
+}
+
+impl<S: ReportSink> Start<'_, S> {
+    /// A new journal: capacities, EpochStart, all other settings.
+    fn found(&mut self, logical: &Logical) -> Result<Machine, StartError> {
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|e| StartError::Random(e.to_string()))?;
+        let mut settings = logical.settings(u64::from_le_bytes(seed));
+        let first = settings.next().unwrap_or(Setting::Capacities(logical.capacities));
+        let position = self.ring.head();
+        self.append(&RecordBody::Config(first))?;
+        let mut machine = match self.ring.read(position) {
+            Some(stored) => replay::read(&stored)
+                .and_then(|record| Machine::found(&record).map_err(ReplayError::from))
+                .map_err(|error| self.refused(error))?,
+            None => return Err(StartError::NoSettings { dir: self.dir.clone() }),
+        };
+        self.apply_from(&mut machine, position)?;
+        self.begin_epoch(&mut machine)?;
+        for setting in settings {
+            self.input(&mut machine, &RecordBody::Config(setting))?;
+        }
+        Ok(machine)
+    }
+
+    /// A journal with records: replay, EpochStart, and what the configuration changed.
+    fn resume(&mut self, config: &Config) -> Result<Machine, StartError> {
+        let first = self.ring.iter().next();
+        let first = first.ok_or_else(|| StartError::NoSettings { dir: self.dir.clone() })?;
+        let mut machine = replay::read(&first.1)
+            .and_then(|record| Machine::found(&record).map_err(ReplayError::from))
+            .map_err(|error| self.refused(error))?;
+        self.apply_from(&mut machine, self.ring.base())?;
+        let append = self.settings_to_append(&machine, config)?;
+        self.begin_epoch(&mut machine)?;
+        for setting in append {
+            self.input(&mut machine, &RecordBody::Config(setting))?;
+        }
+        Ok(machine)
+    }
+
+    /// Decides about differences before anything is appended.
+    fn settings_to_append(
+        &self,
+        machine: &Machine,
+        config: &Config,
+    ) -> Result<Vec<Setting>, StartError> {
+        let journaled = Logical {
+            capacities: *machine.capacities(),
+            instruments: machine.instruments().copied().collect(),
+            owners: machine.owners().copied().collect(),
+            accounts: machine.accounts().to_vec(),
+        };
+        let differences = compare(&config.logical, &journaled);
+        let dir = self.dir.clone();
+        if differences.is_empty() {
+            return Ok(Vec::new());
+        }
+        match config.local.on_config_change {
+            OnConfigChange::Refuse => {
+                let advice = "correct it, or set config = \"apply\"";
+                Err(StartError::Settings { dir, advice, differences })
+            }
+            OnConfigChange::Apply => settings_to_append(&differences).ok_or(StartError::Settings {
+                dir,
+                advice: "not all of it can be applied to a running journal",
+                differences,
+            }),
+        }
+    }
+
+    fn begin_epoch(&mut self, machine: &mut Machine) -> Result<(), StartError> {
+        let label = self.ring.label();
+        let body = RecordBody::EpochStart {
+            node: label.node_id,
+            incarnation: label.incarnation,
+            prev_epoch: machine.epoch(),
+        };
+        self.input(machine, &body)
+    }
+
+    /// Opens each market that never had a phase, in the name of the configuration.
+    fn open_markets(
+        &mut self,
+        mut machine: Machine,
+        open_at_start: bool,
+    ) -> Result<Machine, StartError> {
+        let never: Vec<SecurityId> = machine
+            .engine()
+            .markets()
+            .iter()
+            .filter(|market| market.phase.is_none())
+            .map(|market| market.instrument.security_id)
+            .collect();
+        for security_id in never.into_iter().filter(|_| open_at_start) {
+            let body = RecordBody::Admin {
+                who: Text::new("configuration"),
+                reason: Text::new("open_at_start"),
+                security_id: Some(security_id),
+                phase: MarketPhase::Trading,
+            };
+            self.input(&mut machine, &body)?;
+        }
+        Ok(machine)
+    }
+
+    /// Appends one record and applies it.
+    fn input(&mut self, machine: &mut Machine, body: &RecordBody<'_>) -> Result<(), StartError> {
+        let position = self.ring.head();
+        self.append(body)?;
+        self.apply_from(machine, position)
+    }
+
+    fn append(&mut self, body: &RecordBody<'_>) -> Result<(), StartError> {
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let time = self.clock.now().0.max(self.ring.last_time());
+        let payload = body.encode(&mut scratch);
+        let (kind, source) = (body.kind().stored(), body.source());
+        match self.ring.append(time, self.epoch.0, kind, 0, source, payload) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StartError::Full { dir: self.dir.clone(), free: self.ring.free_bytes() }),
+        }
+    }
+
+    fn apply_from(
+        &mut self,
+        machine: &mut Machine,
+        position: journal::Position,
+    ) -> Result<(), StartError> {
+        for (_, stored) in self.ring.records_from(position) {
+            let applied = replay::apply(machine, &stored, &mut self.out, self.sink);
+            applied.map_err(|error| StartError::Replay { dir: self.dir.clone(), error })?;
+        }
+        Ok(())
+    }
+
+    fn refused(&self, error: ReplayError) -> StartError {
+        StartError::Replay { dir: self.dir.clone(), error }
+    }
+}
