@@ -226,7 +226,7 @@ impl Machine {
                         .rotate_left(1)
                         .wrapping_add(u64::from(session.0) << 40)
                         .wrapping_add(report.msg_seq_num.0);
-                    self.output_digest = xxh3_64_with_seed(place, seed);
+                    self.output_digest = xxh3_64_with_seed(place.split_at(len).0, seed);
                 }
                 Event::Opened { .. } | Event::Bound { .. } | Event::Down { .. } => {
                     sink.logon(self.index, event);
