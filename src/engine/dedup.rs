@@ -238,6 +238,12 @@ impl KeyEntry {
         }
     }
 
+    /// Whether this is the entry of that key.
+    #[must_use]
+    pub fn has_key(&self, owner: OwnerIdx, cl_ord_id: ClOrdId) -> bool {
+        self.cl_ord_id == cl_ord_id && self.owner == owner
+    }
+
     /// What became of the key.
     #[must_use]
     pub const fn state(&self) -> KeyState {
@@ -286,14 +292,17 @@ impl Dedup {
     /// Adds a key that is not there, at the young end. `entry.arrival` never goes back from one
     /// call to the next. Also restores a table: insert what [`Dedup::iter`] gave, in its order.
     pub fn try_insert(&mut self, hash: KeyHash, entry: KeyEntry) -> Result<KeyIdx, TableFull> {
-        assert!(entry.cl_ord_id.is_key(), "0 and null are never keys");
-        let found = self.find(hash, entry.owner, entry.cl_ord_id);
-        assert!(found.is_none(), "a key is inserted twice: {entry:?}");
+        let (owner, cl_ord_id) = (entry.owner, entry.cl_ord_id);
+        assert!(cl_ord_id.is_key(), "0 and null are never keys");
+        debug_assert_eq!(hash, self.hash(owner, cl_ord_id), "the hash of another key");
         if self.len() == self.capacity() {
             return Err(TableFull);
         }
         self.assert_not_before_youngest(entry.arrival);
-        self.map.insert(hash, self.head);
+        let (keys, mask) = (&self.keys, self.mask);
+        self.map.insert(hash, self.head, |position| {
+            keys[(position & mask) as usize].has_key(owner, cl_ord_id)
+        });
         Ok(self.push(entry))
     }
 
@@ -358,10 +367,7 @@ impl Dedup {
     #[inline]
     pub fn find(&self, hash: KeyHash, owner: OwnerIdx, cl_ord_id: ClOrdId) -> Option<KeyIdx> {
         debug_assert_eq!(hash, self.hash(owner, cl_ord_id), "the hash of another key");
-        let is_key = |position| {
-            let entry = self.get(KeyIdx(position));
-            entry.cl_ord_id == cl_ord_id && entry.owner == owner
-        };
+        let is_key = |position| self.get(KeyIdx(position)).has_key(owner, cl_ord_id);
         self.map.find(hash, is_key).map(KeyIdx)
     }
 

@@ -117,14 +117,20 @@ impl KeyMap {
         }
     }
 
-    /// Adds a key that is not there.
-    pub(super) fn insert(&mut self, hash: KeyHash, position: u32) {
+    /// Adds a key that is not there: `is_key` holds for no position whose tag agrees.
+    pub(super) fn insert(&mut self, hash: KeyHash, position: u32, is_key: impl Fn(u32) -> bool) {
         assert!(
             self.count < self.slot_count() / SLOTS_A_KEY,
             "a key more than the map was built for"
         );
         let mut at = self.home(hash.0);
-        while self.slots[at as usize].tag != 0 {
+        loop {
+            let slot = self.slots[at as usize];
+            if slot.tag == 0 {
+                break;
+            }
+            let is_twice = slot.tag == hash.0 && is_key(slot.position);
+            assert!(!is_twice, "a key is inserted twice");
             at = self.after(at);
         }
         self.slots[at as usize] = Slot {
@@ -265,7 +271,7 @@ pub(super) mod tests {
                 .copied();
             match (random() % 8, any) {
                 (0..4, _) if twin.len() < KEYS as usize => {
-                    map.insert(hash, position);
+                    map.insert(hash, position, |_| false);
                     twin.insert(position, hash);
                 }
                 (4, Some(from)) => {
@@ -338,7 +344,7 @@ pub(super) mod tests {
     fn is_never_more_than_half_full() {
         let mut map = KeyMap::new(2);
         for position in 0..3 {
-            map.insert(KeyHash(position + 1), position);
+            map.insert(KeyHash(position + 1), position, |_| false);
         }
     }
 
@@ -346,7 +352,7 @@ pub(super) mod tests {
     #[should_panic(expected = "a key of the ring is not in the map")]
     fn removing_what_is_not_there_is_a_fault_of_the_program() {
         let mut map = KeyMap::new(2);
-        map.insert(KeyHash(5), 1);
+        map.insert(KeyHash(5), 1, |_| false);
         map.remove(KeyHash(5), 2);
     }
 
