@@ -258,6 +258,7 @@ pub(super) mod tests {
     /// Random operations on a map and on a `BTreeMap` from position to tag. `keep` and `set` weaken
     /// the tags; a home is the upper 6 bits.
     fn check(seed: u64, keep: u32, set: u32) {
+        println!("seed {seed}, keep {keep:#x}, set {set:#x}");
         let hasher = KeyHasher::weak(seed, keep, set);
         let mut random = random_from(seed);
         let mut map = KeyMap::new(KEYS);
