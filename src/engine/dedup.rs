@@ -2,7 +2,7 @@
 //!
 //! A client that hears nothing sends again, after a reconnect, on a new session, to another node. A
 //! set of seen ids would keep the order from running twice but could not say what became of it. So
-//! each key (owner, ClOrdID) keeps its final outcome, for a stated time, and exactly: no filter that
+//! each key (owner, ClOrdID) keeps its final outcome, for a stated time, exactly: no filter that
 //! is right most of the time, since one wrong answer is an order lost or done twice.
 //!
 //! ```text
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Forgetting is by time alone. Arrivals never fall from the old end to the young one, so what is
-//! due stands at the old end, and each step looks at two entries there and at no other: no sweep, no
+//! due stands at the old end, and each step looks at two entries there and no other: no sweep, no
 //! pause. A key whose order is still open when its time comes goes to the young end and arrives
 //! again, now. Keeping its first arrival would break the order of the ring, and a ring of nothing
 //! but old open orders would turn by two entries at every step; arriving again, each moves once a

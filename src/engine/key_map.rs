@@ -2,7 +2,7 @@
 //!
 //! A find that misses, which is every honest order, should cost one cache line. So a slot is 8
 //! octets, a 32-bit tag and a 32-bit position, and nothing of the key itself: the ring is read only
-//! when the tag agrees. The tag is the upper half of a keyed 64-bit hash, and its own upper bits are
+//! when the tag agrees. The tag is the upper half of a keyed 64-bit hash, its own upper bits being
 //! the home slot. A slot therefore tells by itself where its probing began, and a removal can close
 //! the gap behind it (backward shift) without reading one entry of the ring. No tombstones: a map
 //! that has run for a year probes like a fresh one.
