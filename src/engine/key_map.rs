@@ -2,7 +2,7 @@
 //!
 //! A find that misses, which is every honest order, should cost one cache line. So a slot is 8
 //! octets, a 32-bit tag and a 32-bit position, and nothing of the key itself: the ring is read only
-//! when the tag agrees. The tag is the upper half of a keyed 64-bit hash, and its own upper bits are
+//! when the tag agrees. The tag is the upper half of a keyed 64-bit hash, its own upper bits being
 //! the home slot. A slot therefore tells by itself where its probing began, and a removal can close
 //! the gap behind it (backward shift) without reading one entry of the ring. No tombstones: a map
 //! that has run for a year probes like a fresh one.
@@ -114,14 +114,20 @@ impl KeyMap {
         }
     }
 
-    /// Adds a key that is not there.
-    pub(super) fn insert(&mut self, hash: KeyHash, position: u32) {
+    /// Adds a key that is not there: `is_key` holds for no position whose tag agrees.
+    pub(super) fn insert(&mut self, hash: KeyHash, position: u32, is_key: impl Fn(u32) -> bool) {
         assert!(
             self.count < self.slot_count() / SLOTS_A_KEY,
             "a key more than the map was built for"
         );
         let mut at = self.home(hash.0);
-        while self.slots[at as usize].tag != 0 {
+        loop {
+            let slot = self.slots[at as usize];
+            if slot.tag == 0 {
+                break;
+            }
+            let is_twice = slot.tag == hash.0 && is_key(slot.position);
+            assert!(!is_twice, "a key is inserted twice");
             at = self.after(at);
         }
         self.slots[at as usize] = Slot { tag: hash.0, position };
@@ -232,5 +238,127 @@ impl KeyMap {
 
     const fn slot_count(&self) -> u32 {
         self.mask + 1
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// Keys of the map under test.
+    const KEYS: u32 = 32;
+
+    /// Random operations on a map and on a `BTreeMap` from position to tag. `keep` and `set` weaken
+    /// the tags; a home is the upper 6 bits.
+    fn check(seed: u64, keep: u32, set: u32) {
+        println!("seed {seed}, keep {keep:#x}, set {set:#x}");
+        let hasher = KeyHasher::weak(seed, keep, set);
+        let mut random = random_from(seed);
+        let mut map = KeyMap::new(KEYS);
+        let mut twin = BTreeMap::new();
+        for position in 0..20_000_u32 {
+            let context = format!("seed {seed}, keep {keep:#x}, set {set:#x}, step {position}");
+            let hash = hasher.hash(OwnerIdx(0), ClOrdId(random()));
+            let any = twin
+                .keys()
+                .nth(usize::try_from(random() % u64::from(KEYS)).unwrap())
+                .copied();
+            match (random() % 8, any) {
+                (0..4, _) if twin.len() < KEYS as usize => {
+                    map.insert(hash, position, |_| false);
+                    twin.insert(position, hash);
+                }
+                (4, Some(from)) => {
+                    let hash = twin.remove(&from).unwrap();
+                    map.reposition(hash, from, position);
+                    twin.insert(position, hash);
+                }
+                (_, Some(from)) => map.remove(twin.remove(&from).unwrap(), from),
+                (_, None) => {}
+            }
+            map.assert_invariants_all();
+            let all: BTreeMap<u32, KeyHash> = map.iter().map(|(h, p)| (p, h)).collect();
+            assert_eq!(
+                all.iter().map(|(p, h)| (*p, h.0)).collect::<Vec<_>>(),
+                twin.iter().map(|(p, h)| (*p, h.0)).collect::<Vec<_>>(),
+                "{context}"
+            );
+            for (&at, &hash) in &twin {
+                assert_eq!(map.find(hash, |p| p == at), Some(at), "{context}");
+                assert_eq!(map.find(hash, |_| false), None, "{context}");
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_plain_map_however_keys_collide() {
+        //    keep         set
+        check(1, u32::MAX, 0); // as in the program
+        check(2, 0, u32::MAX); // one tag for all, its home the last slot: the probe wraps
+        check(3, 0xff, 0xffff_ff00); // one home, many tags
+        check(4, 0x07ff_ffff, 0xf800_0000); // two homes, the last two
+        check(5, 0x1fff_ffff, 0xe000_0000); // eight homes up to the last: clusters of mixed homes
+        check(6, 0x1fff_ffff, 0); // eight homes from the first
+        check(7, 0xe000_0000, 0); // eight homes far apart
+    }
+
+    #[test]
+    fn a_hash_depends_on_owner_id_and_seed_and_is_never_the_empty_tag() {
+        let hash = |seed, owner, id| KeyHasher::new(seed).hash(OwnerIdx(owner), ClOrdId(id));
+        let base = hash(1, 1, 1);
+        assert_eq!(base, hash(1, 1, 1));
+        for other in [hash(2, 1, 1), hash(1, 2, 1), hash(1, 1, 2), hash(1, 256, 1)] {
+            assert_ne!(base, other);
+        }
+        assert_eq!(
+            KeyHasher::weak(1, 0, 0).hash(OwnerIdx(1), ClOrdId(1)),
+            KeyHash(1)
+        );
+    }
+
+    #[test]
+    fn equal_steps_of_an_id_spread_over_the_homes() {
+        // A client counts up, or counts in its own 48 bits; neither may fill one neighbourhood.
+        for stride in [1, 1 << 8, 1 << 16, 1 << 32, 1 << 48] {
+            let hasher = KeyHasher::new(7);
+            let mut homes = [0_u32; 64];
+            for i in 1..=6_400_u64 {
+                let id = ClOrdId(i * stride);
+                homes[(hasher.hash(OwnerIdx(3), id).0 >> 26) as usize] += 1;
+            }
+            for count in homes {
+                // 100 is fair, 10 its deviation.
+                assert!((50..150).contains(&count), "stride {stride}: {homes:?}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a key more than the map was built for")]
+    fn is_never_more_than_half_full() {
+        let mut map = KeyMap::new(2);
+        for position in 0..3 {
+            map.insert(KeyHash(position + 1), position, |_| false);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a key of the ring is not in the map")]
+    fn removing_what_is_not_there_is_a_fault_of_the_program() {
+        let mut map = KeyMap::new(2);
+        map.insert(KeyHash(5), 1, |_| false);
+        map.remove(KeyHash(5), 2);
+    }
+
+    /// SplitMix64 from a seed.
+    pub(in crate::engine) fn random_from(mut state: u64) -> impl FnMut() -> u64 {
+        move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
     }
 }
