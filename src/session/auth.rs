@@ -1,1 +1,353 @@
-//! auth: written in its own step.
+//! Who may log on: HMAC-SHA256 over the fixed block of a Negotiate or Establish (ruling F04).
+//!
+//! ```text
+//! credentials = key id | "|" | 64 lower-case hex digits of the MAC
+//! MAC         = HMAC-SHA256(secret, "TIDEGATE-1" || templateId u16 LE || block as transmitted)
+//! ```
+//!
+//! The template id keeps a Negotiate from being sent as an Establish, and the block covers whatever a
+//! later version appends. A timestamp more than 5 s from the node's wall clock is refused, so that a
+//! recorded logon is soon worthless; that it is also newer than the session's last one is checked by
+//! `logon.rs`, which knows the session.
+//!
+//! A stranger learns nothing from the answer or from its time: every cause is the same error, an
+//! unknown key id costs the same MAC as a known one, and MACs are compared in constant time. A key is
+//! kept as the state of an HMAC that has taken the secret in, so the secret itself is not kept and a
+//! check needs no allocation.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::limits::LOGON_CLOCK_SKEW_MAX;
+use crate::vocabulary::units::{Nanos, OwnerIdx, Text};
+
+/// Octets of the longest key id.
+pub const KEY_ID_BYTES_MAX: usize = 32;
+/// Octets of the shortest secret, decoded.
+pub const SECRET_BYTES_MIN: usize = 32;
+/// Octets of the longest credentials.
+pub const CREDENTIALS_BYTES_MAX: usize = KEY_ID_BYTES_MAX + 1 + MAC_HEX_BYTES;
+
+const LABEL: &[u8; 10] = b"TIDEGATE-1";
+const MAC_BYTES: usize = 32;
+const MAC_HEX_BYTES: usize = 2 * MAC_BYTES;
+
+/// The keys of all owners, fixed at start-up.
+#[derive(Debug)]
+pub struct Keys {
+    keys: Box<[Key]>,
+    /// Stands in for an unknown key, so that it costs the same.
+    decoy: Secret,
+}
+
+/// One key of an owner. An owner has two while it changes from one to the next.
+#[derive(Debug)]
+pub struct Key {
+    id: Text<KEY_ID_BYTES_MAX>,
+    owner: OwnerIdx,
+    secret: Secret,
+    not_after: Option<Nanos>,
+}
+
+/// Why a key cannot be used. Found when the configuration is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Not 1-32 of `A-Z a-z 0-9 . _ -`.
+    #[error("key id: expected 1 to 32 of A-Z a-z 0-9 . _ -")]
+    Id,
+    /// Too short.
+    #[error("secret: expected at least {SECRET_BYTES_MIN} octets, came {came}")]
+    SecretTooShort {
+        /// Octets, decoded.
+        came: usize,
+    },
+    /// Two keys have one id.
+    #[error("key id: two keys have the same one")]
+    Twice,
+}
+
+/// Who signed a logon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Signer {
+    /// The key's owner.
+    pub owner: OwnerIdx,
+    /// The key, for the journal.
+    pub key_id: Text<KEY_ID_BYTES_MAX>,
+}
+
+/// Credentials are wrong; nobody is told why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadCredentials;
+
+/// Credentials as they stand on the wire.
+#[derive(Clone, Copy)]
+pub struct Credentials {
+    octets: [u8; CREDENTIALS_BYTES_MAX],
+    len: usize,
+}
+
+/// An HMAC that has taken a secret in.
+#[derive(Clone)]
+struct Secret(Hmac<Sha256>);
+
+impl Key {
+    /// A key of `owner`; `secret` is decoded, `not_after` is wall-clock time.
+    pub fn new(
+        id: &str,
+        owner: OwnerIdx,
+        secret: &[u8],
+        not_after: Option<Nanos>,
+    ) -> Result<Self, KeyError> {
+        if !is_key_id(id.as_bytes()) {
+            return Err(KeyError::Id);
+        }
+        if secret.len() < SECRET_BYTES_MIN {
+            return Err(KeyError::SecretTooShort { came: secret.len() });
+        }
+        Ok(Self { id: Text::new(id), owner, secret: Secret::new(secret), not_after })
+    }
+}
+
+impl Keys {
+    /// All keys of the configuration.
+    pub fn new(keys: Vec<Key>) -> Result<Self, KeyError> {
+        let is_twice = |(at, key): (usize, &Key)| keys[..at].iter().any(|other| other.id == key.id);
+        if keys.iter().enumerate().any(is_twice) {
+            return Err(KeyError::Twice);
+        }
+        Ok(Self { keys: keys.into(), decoy: Secret::new(&[0; SECRET_BYTES_MIN]) })
+    }
+
+    /// Who signed `block` of a frame of `template`, if its key is live at `now_wall` and its
+    /// `timestamp` is within 5 s of it.
+    pub fn verify(
+        &self,
+        template: u16,
+        block: &[u8],
+        credentials: &[u8],
+        now_wall: Nanos,
+        timestamp: Nanos,
+    ) -> Result<Signer, BadCredentials> {
+        let (id, claimed) = parse(credentials).unwrap_or((&[], [0; MAC_BYTES]));
+        let id = padded(id).unwrap_or_default();
+        let mut found = None;
+        for key in &self.keys {
+            if *key.id.octets() == id {
+                found = Some(key);
+            }
+        }
+        let secret = found.map_or(&self.decoy, |key| &key.secret);
+        let is_signed = secret.mac(template, block).ct_eq(&claimed);
+        let skew = now_wall.since(timestamp).max(timestamp.since(now_wall));
+        let is_live = found.is_some_and(|key| key.not_after.is_none_or(|end| now_wall <= end));
+        let is_good = is_signed & Choice::from(u8::from(is_live && skew <= LOGON_CLOCK_SKEW_MAX));
+        match found {
+            Some(key) if bool::from(is_good) => Ok(Signer { owner: key.owner, key_id: key.id }),
+            Some(_) | None => Err(BadCredentials),
+        }
+    }
+}
+
+/// The credentials of a client for `block` of a frame of `template`; `None` when `key_id` is not one.
+#[must_use]
+pub fn credentials(
+    key_id: &str,
+    secret: &[u8],
+    template: u16,
+    block: &[u8],
+) -> Option<Credentials> {
+    let id = key_id.as_bytes();
+    if !is_key_id(id) {
+        return None;
+    }
+    let mut octets = [0; CREDENTIALS_BYTES_MAX];
+    let len = id.len() + 1 + MAC_HEX_BYTES;
+    let (head, tail) = octets.split_at_mut_checked(id.len())?;
+    head.copy_from_slice(id);
+    let (bar, digits) = tail.split_first_mut()?;
+    *bar = b'|';
+    for (pair, octet) in digits.chunks_exact_mut(2).zip(Secret::new(secret).mac(template, block)) {
+        pair.copy_from_slice(&[hex_digit(octet >> 4), hex_digit(octet & 15)]);
+    }
+    Some(Credentials { octets, len })
+}
+
+impl Credentials {
+    /// The octets to put behind the block.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.octets.get(..self.len).unwrap_or(&[])
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+impl Secret {
+    fn new(secret: &[u8]) -> Self {
+        // An HMAC takes a key of any length; the other branch cannot be reached.
+        Self(Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default())))
+    }
+
+    fn mac(&self, template: u16, block: &[u8]) -> [u8; MAC_BYTES] {
+        let mut mac = self.0.clone();
+        mac.update(LABEL);
+        mac.update(&template.to_le_bytes());
+        mac.update(block);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Key id and MAC of well-formed credentials.
+fn parse(credentials: &[u8]) -> Option<(&[u8], [u8; MAC_BYTES])> {
+    let (head, digits) = credentials.split_last_chunk::<MAC_HEX_BYTES>()?;
+    let id = head.strip_suffix(b"|").filter(|id| is_key_id(id))?;
+    let mut mac = [0; MAC_BYTES];
+    for (octet, pair) in mac.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = *pair.first_chunk()?;
+        *octet = hex_value(high)? << 4 | hex_value(low)?;
+    }
+    Some((id, mac))
+}
+
+fn is_key_id(id: &[u8]) -> bool {
+    let is_allowed = |o: &u8| o.is_ascii_alphanumeric() || matches!(*o, b'.' | b'_' | b'-');
+    (1..=KEY_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(is_allowed)
+}
+
+fn padded(id: &[u8]) -> Option<[u8; KEY_ID_BYTES_MAX]> {
+    let mut octets = [0; KEY_ID_BYTES_MAX];
+    octets.get_mut(..id.len())?.copy_from_slice(id);
+    Some(octets)
+}
+
+const fn hex_digit(nibble: u8) -> u8 {
+    match nibble {
+        0..=9 => b'0' + nibble,
+        _ => b'a' + (nibble & 15) - 10,
+    }
+}
+
+const fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Nanos = Nanos(1_700_000_000_000_000_000);
+    const SECRET: [u8; 32] = [0xa1; 32];
+    const NEGOTIATE_MAC: &str = "9f91fbefb26b766dea473f365a5f8dbe078d053e51b869f4e4f94bfbc5f0b1a3";
+    const ESTABLISH_MAC: &str = "ccce337aa406faeca431a36ae0d092789273467bfd8f565252ca180802c761ed";
+
+    fn octets(hex: &str) -> Vec<u8> {
+        let value = |pair: &[u8]| hex_value(pair[0]).unwrap() << 4 | hex_value(pair[1]).unwrap();
+        hex.as_bytes().chunks(2).map(value).collect()
+    }
+
+    fn negotiate_block() -> Vec<u8> {
+        octets("000102030405060708090a0b0c0d0e0f00002a36fe9c971701")
+    }
+
+    fn establish_block() -> Vec<u8> {
+        octets("000102030405060708090a0b0c0d0e0f01002a36fe9c9717e8030000010000000000000001dc050000")
+    }
+
+    fn keys() -> Keys {
+        let key = |id, owner, octet, not_after| {
+            Key::new(id, OwnerIdx(owner), &[octet; 32], not_after).unwrap()
+        };
+        Keys::new(vec![
+            key("firm-b", 1, 0xb2, None),
+            key("firm-a", 0, 0xa1, None),
+            key("old", 0, 0xa1, Some(Nanos(NOW.0 - 1))),
+            key("ends-now", 0, 0xa1, Some(NOW)),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn both_vectors_of_the_ruling_hold() {
+        for (template, block, mac) in
+            [(1, negotiate_block(), NEGOTIATE_MAC), (5, establish_block(), ESTABLISH_MAC)]
+        {
+            let text = format!("firm-a|{mac}");
+            let made = credentials("firm-a", &SECRET, template, &block).unwrap();
+            assert_eq!(std::str::from_utf8(made.as_bytes()), Ok(text.as_str()));
+            let signer = Signer { owner: OwnerIdx(0), key_id: Text::new("firm-a") };
+            assert_eq!(keys().verify(template, &block, text.as_bytes(), NOW, NOW), Ok(signer));
+        }
+    }
+
+    /// One row a cause: credentials, template, octet of the block to flip, timestamp.
+    #[test]
+    fn every_cause_is_the_same_refusal() {
+        let good = format!("firm-a|{NEGOTIATE_MAC}");
+        let with_id = |id: &str| format!("{id}|{NEGOTIATE_MAC}");
+        let second = Nanos::SECOND.0;
+        #[rustfmt::skip]
+        let rows: &[(&str, String, u16, Option<usize>, u64, bool)] = &[
+            ("good",              good.clone(),            1, None,     NOW.0,              true),
+            ("5 s early",         good.clone(),            1, None,     NOW.0 + 5 * second, true),
+            ("5 s late",          good.clone(),            1, None,     NOW.0 - 5 * second, true),
+            ("too early",         good.clone(),            1, None,     NOW.0 + 5 * second + 1, false),
+            ("too late",          good.clone(),            1, None,     NOW.0 - 5 * second - 1, false),
+            ("time 0",            good.clone(),            1, None,     0,                  false),
+            ("time null",         good.clone(),            1, None,     u64::MAX,           false),
+            ("other template",    good.clone(),            5, None,     NOW.0,              false),
+            ("other block",       good.clone(),            1, Some(24), NOW.0,              false),
+            ("unknown key",       with_id("firm-c"),       1, None,     NOW.0,              false),
+            ("another's key",     with_id("firm-b"),       1, None,     NOW.0,              false),
+            ("key ended",         with_id("old"),          1, None,     NOW.0,              false),
+            ("key ends now",      with_id("ends-now"),     1, None,     NOW.0,              true),
+            ("no key id",         with_id(""),             1, None,     NOW.0,              false),
+            ("NUL padded key id", with_id("firm-a\0"),     1, None,     NOW.0,              false),
+            ("long key id",       with_id(&"a".repeat(33)), 1, None,    NOW.0,              false),
+            ("upper-case hex",    good.to_uppercase(),     1, None,     NOW.0,              false),
+            ("one digit short",   good[..good.len() - 1].into(), 1, None, NOW.0,            false),
+            ("one digit more",    format!("{good}0"),      1, None,     NOW.0,              false),
+            ("empty",             String::new(),           1, None,     NOW.0,              false),
+            ("MAC alone",         NEGOTIATE_MAC.into(),    1, None,     NOW.0,              false),
+        ];
+        for (label, credentials, template, flip, timestamp, is_good) in rows {
+            let mut block = negotiate_block();
+            if let Some(at) = *flip {
+                block[at] ^= 1;
+            }
+            let came =
+                keys().verify(*template, &block, credentials.as_bytes(), NOW, Nanos(*timestamp));
+            assert_eq!(came.is_ok(), *is_good, "{label}");
+        }
+    }
+
+    #[test]
+    fn keys_are_checked_when_they_are_made() {
+        let make = |id: &str, len: usize| Key::new(id, OwnerIdx(0), &vec![1; len], None).err();
+        assert_eq!(make("a", 32), None);
+        assert_eq!(make("a", 200), None);
+        assert_eq!(make("a", 31), Some(KeyError::SecretTooShort { came: 31 }));
+        assert_eq!(make("", 32), Some(KeyError::Id));
+        assert_eq!(make("a|b", 32), Some(KeyError::Id));
+        assert_eq!(make(&"a".repeat(33), 32), Some(KeyError::Id));
+        let key = || Key::new("a", OwnerIdx(0), &SECRET, None).unwrap();
+        assert_eq!(Keys::new(vec![key(), key()]).err(), Some(KeyError::Twice));
+        assert!(!format!("{:?}", key()).contains("161"), "a secret is never printed");
+    }
+}

@@ -1,0 +1,145 @@
+//! Where every 256th report of a session stands, so that a number is found in at most 255 hops.
+//!
+//! Open addressing with linear probing; deletion shifts entries back, so a search ends at the first
+//! free slot and never meets a grave. A mark leaves when the ring overwrites its report. The table is
+//! sized for the most reports a ring can hold, so it never fills: load is at most one half.
+
+use crate::vocabulary::units::{Seq, SessionIdx};
+
+/// Numbers between two marks; a power of two.
+pub(super) const STRIDE: u64 = 256;
+const _: () = assert!(STRIDE.is_power_of_two());
+
+const FREE: u64 = u64::MAX;
+
+pub(super) struct Marks {
+    slots: Box<[Mark]>,
+}
+
+/// `position` is [`FREE`] in a free slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    session: u32,
+    number: u64,
+    position: u64,
+}
+
+impl Marks {
+    /// Room for the marks of `entry_count_max` reports of at most `session_count` sessions.
+    pub(super) fn new(entry_count_max: usize, session_count: usize) -> Self {
+        let stride = usize::try_from(STRIDE).unwrap_or(usize::MAX);
+        let mark_count_max = entry_count_max / stride + session_count + 1;
+        let slots = (2 * mark_count_max).next_power_of_two();
+        Self { slots: vec![Mark { session: 0, number: 0, position: FREE }; slots].into() }
+    }
+
+    /// The mark at or below `number`.
+    pub(super) const fn mark_of(number: Seq) -> Seq {
+        Seq(number.0 & !(STRIDE - 1))
+    }
+
+    /// Whether `number` is marked.
+    pub(super) const fn is_mark(number: Seq) -> bool {
+        number.0 & (STRIDE - 1) == 0
+    }
+
+    pub(super) fn insert(&mut self, session: SessionIdx, number: Seq, position: u64) {
+        debug_assert!(Self::is_mark(number) && position != FREE);
+        let mut at = self.home(session.0, number.0);
+        while self.slots[at].position != FREE {
+            debug_assert!((self.slots[at].session, self.slots[at].number) != (session.0, number.0));
+            at = self.after(at);
+        }
+        self.slots[at] = Mark { session: session.0, number: number.0, position };
+    }
+
+    pub(super) fn find(&self, session: SessionIdx, number: Seq) -> Option<u64> {
+        self.slot_of(session, number).map(|at| self.slots[at].position)
+    }
+
+    pub(super) fn remove(&mut self, session: SessionIdx, number: Seq) {
+        let Some(mut hole) = self.slot_of(session, number) else {
+            debug_assert!(false, "a mark stays as long as its report");
+            return;
+        };
+        let mut at = hole;
+        loop {
+            at = self.after(at);
+            let mark = self.slots[at];
+            if mark.position == FREE {
+                break;
+            }
+            // A mark may move into the hole unless its home lies behind the hole.
+            let mask = self.slots.len() - 1;
+            let home = self.home(mark.session, mark.number);
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
+                self.slots[hole] = mark;
+                hole = at;
+            }
+        }
+        self.slots[hole].position = FREE;
+    }
+
+    fn slot_of(&self, session: SessionIdx, number: Seq) -> Option<usize> {
+        let mut at = self.home(session.0, number.0);
+        loop {
+            let mark = self.slots[at];
+            if mark.position == FREE {
+                return None;
+            }
+            if (mark.session, mark.number) == (session.0, number.0) {
+                return Some(at);
+            }
+            at = self.after(at);
+        }
+    }
+
+    /// Neither key is chosen by a peer, so a fixed mixing step is enough.
+    fn home(&self, session: u32, number: u64) -> usize {
+        let key = (number / STRIDE).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(session);
+        let mixed = key.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mask = self.slots.len() - 1;
+        usize::try_from(mixed >> 32).unwrap_or(0) & mask
+    }
+
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & (self.slots.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::random::SplitMix;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn random_marks_agree_with_a_map() {
+        for seed in 0..50 {
+            let mut random = SplitMix(seed);
+            let mut marks = Marks::new(0, 20);
+            let mut twin = BTreeMap::new();
+            for step in 0..2_000 {
+                let session = u32::try_from(random.below(5)).unwrap();
+                let number = random.below(8) * STRIDE;
+                let key = (session, number);
+                match twin.get(&key) {
+                    Some(&position) => {
+                        assert_eq!(marks.find(SessionIdx(session), Seq(number)), Some(position));
+                        marks.remove(SessionIdx(session), Seq(number));
+                        twin.remove(&key);
+                    }
+                    None if twin.len() < 20 => {
+                        marks.insert(SessionIdx(session), Seq(number), step);
+                        twin.insert(key, step);
+                    }
+                    None => {}
+                }
+                for (&(session, number), &position) in &twin {
+                    let found = marks.find(SessionIdx(session), Seq(number));
+                    assert_eq!(found, Some(position), "seed {seed} step {step}");
+                }
+            }
+        }
+    }
+}
