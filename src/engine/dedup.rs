@@ -817,12 +817,7 @@ mod tests {
 
         fn assert_equal(&self, ids: u64) {
             self.table.assert_invariants_all();
-            assert!(
-                self.table
-                    .iter()
-                    .map(|(_, entry)| entry)
-                    .eq(&self.twin.keys)
-            );
+            assert!(self.table.iter().map(|(_, entry)| entry).eq(&self.twin.keys));
             for (&slot, &idx) in &self.open {
                 let state = self.table.get(idx).state();
                 assert_eq!(state, KeyState::Open(OrderSlot(slot)));
@@ -865,10 +860,7 @@ mod tests {
                 }
                 0..176 => pair.close(
                     random(),
-                    Outcome {
-                        closing_cl_ord_id: ClOrdId(random()),
-                        ..outcome(now)
-                    },
+                    Outcome { closing_cl_ord_id: ClOrdId(random()), ..outcome(now) },
                 ),
                 176..255 => pair.expire(now),
                 _ => pair.restore(empty(u32::MAX - (random() % 256) as u32)),
@@ -925,11 +917,7 @@ mod tests {
         for step in 777..20_000 {
             assert_eq!(entries(&first), entries(&second), "before step {step}");
             let input = inputs(step);
-            assert_eq!(
-                answer(&mut first, input),
-                answer(&mut second, input),
-                "step {step}"
-            );
+            assert_eq!(answer(&mut first, input), answer(&mut second, input), "step {step}");
         }
     }
 

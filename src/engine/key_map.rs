@@ -260,10 +260,8 @@ pub(super) mod tests {
         for position in 0..20_000_u32 {
             let context = format!("seed {seed}, keep {keep:#x}, set {set:#x}, step {position}");
             let hash = hasher.hash(OwnerIdx(0), ClOrdId(random()));
-            let any = twin
-                .keys()
-                .nth(usize::try_from(random() % u64::from(KEYS)).unwrap())
-                .copied();
+            let any =
+                twin.keys().nth(usize::try_from(random() % u64::from(KEYS)).unwrap()).copied();
             match (random() % 8, any) {
                 (0..4, _) if twin.len() < KEYS as usize => {
                     map.insert(hash, position, |_| false);
@@ -311,10 +309,7 @@ pub(super) mod tests {
         for other in [hash(2, 1, 1), hash(1, 2, 1), hash(1, 1, 2), hash(1, 256, 1)] {
             assert_ne!(base, other);
         }
-        assert_eq!(
-            KeyHasher::weak(1, 0, 0).hash(OwnerIdx(1), ClOrdId(1)),
-            KeyHash(1)
-        );
+        assert_eq!(KeyHasher::weak(1, 0, 0).hash(OwnerIdx(1), ClOrdId(1)), KeyHash(1));
     }
 
     #[test]
