@@ -12,7 +12,7 @@ use crate::vocabulary::fix::GateCause;
 pub struct Gate {
     causes: u8,
     /// Closings so far: a session is told once a closing.
-    closings: u32,
+    closings: u64,
 }
 
 impl Gate {
@@ -40,7 +40,7 @@ impl Gate {
 
     /// Closings so far.
     #[must_use]
-    pub const fn closings(&self) -> u32 {
+    pub const fn closings(&self) -> u64 {
         self.closings
     }
 }

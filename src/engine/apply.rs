@@ -183,6 +183,12 @@ impl Engine {
         self.dedup.len()
     }
 
+    /// Whether the key table is nearly full: refusals follow.
+    #[must_use]
+    pub const fn is_nearly_full(&self) -> bool {
+        self.dedup.is_nearly_full()
+    }
+
     /// Open orders of all owners.
     #[must_use]
     pub fn open_order_count(&self) -> u32 {

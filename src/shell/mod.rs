@@ -1,8 +1,25 @@
 //! The thin outside: all I/O of the hot thread.
+//!
+//! ```text
+//! activate   from a directory to a machine that may serve
+//! turn       one turn of the loop, step by step
+//! receive    sockets -> frames -> admission -> journal
+//! sequencer  journal -> machine -> report log
+//! release    report log -> sockets
+//! ```
 
 pub mod activate;
+pub mod turn;
+
+mod receive;
+mod release;
+pub mod sequencer;
+
+pub mod connection;
+pub mod connections;
+pub mod poll;
+
 pub mod clock;
 pub mod idle;
 pub mod pin;
-pub mod poll;
-pub mod turn;
+pub mod side;

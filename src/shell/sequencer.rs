@@ -9,6 +9,8 @@
 //! The gate is shut for space while there is still room: what a shut gate itself must journal (the
 //! ends of transports) has a reserve that client messages never touch.
 
+use std::collections::VecDeque;
+
 use crate::coordination::gate::Gate;
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::limits::STATE_HASH_INTERVAL;
@@ -49,7 +51,7 @@ pub struct Sequencer {
 pub struct Told {
     sessions: Vec<SessionIdx>,
     is_told: Box<[bool]>,
-    logons: Vec<(Index, Event)>,
+    logons: VecDeque<(Index, Event)>,
     reports: u64,
 }
 
@@ -65,7 +67,7 @@ impl Told {
         Self {
             sessions: Vec::with_capacity(count),
             is_told: vec![false; count].into(),
-            logons: Vec::with_capacity(LOGON_EVENTS_MAX),
+            logons: VecDeque::with_capacity(LOGON_EVENTS_MAX),
             reports: 0,
         }
     }
@@ -89,7 +91,7 @@ impl ReportSink for Sink<'_> {
 
     fn logon(&mut self, index: Index, event: &Event) {
         assert!(self.told.logons.len() < LOGON_EVENTS_MAX, "a turn has fewer logons than this");
-        self.told.logons.push((index, *event));
+        self.told.logons.push_back((index, *event));
     }
 }
 
@@ -206,9 +208,10 @@ impl Sequencer {
         Some(session)
     }
 
-    /// Events of logons that may be shown, oldest first; the caller clears them.
-    pub fn logons(&mut self) -> &mut Vec<(Index, Event)> {
-        &mut self.told.logons
+    /// Takes the oldest event of a logon, if its record is released.
+    pub fn take_logon(&mut self, released: Index) -> Option<(Index, Event)> {
+        let (index, _) = self.told.logons.front()?;
+        if *index > released { None } else { self.told.logons.pop_front() }
     }
 
     /// Reports made since this was last asked.

@@ -1,0 +1,363 @@
+//! From sockets to the journal: accept, receive, cut frames, admit, append.
+
+use super::clock;
+use super::connection::Received;
+use super::poll::ACCEPTS_A_TURN_MAX;
+use super::side::Notice;
+use super::turn::Node;
+use crate::limits::{FRAMES_A_CONNECTION_MAX, FRAMES_A_TURN_MAX};
+use crate::session::act::{Act, Down, Dropped, How};
+use crate::session::bindings::ConnectionIdx;
+use crate::session::transport::{Closing, NodeView};
+use crate::telemetry::counters::Counter;
+use crate::vocabulary::fix::{GateCause, TerminationCode};
+use crate::vocabulary::record::RecordBody;
+use crate::vocabulary::units::{Nanos, SessionIdx, Text};
+use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical};
+use crate::wire::frame::split;
+
+/// What became of the frame at the front of a buffer.
+enum Front {
+    /// So many octets were taken.
+    Taken(usize),
+    /// It is not whole yet, or waits for a later turn.
+    Waits,
+    /// Nothing more is taken from this connection.
+    Ended,
+}
+
+impl Node {
+    /// Takes waiting connections, as many as a turn may and as there are slots.
+    pub(super) fn accept(&mut self, now: Nanos) -> u32 {
+        let mut accepted = 0;
+        while accepted < ACCEPTS_A_TURN_MAX
+            && self.sockets.may_accept()
+            && let Some(mut stream) = self.sockets.accept()
+        {
+            accepted += 1;
+            self.make_room_for_logon(now);
+            let Some(connection) = self.connections.take_free() else {
+                self.counters.add(Counter::AcceptRefusals, 1);
+                continue;
+            };
+            if self.sockets.register(&mut stream, connection).is_err() {
+                self.connections.give_back(connection);
+                self.counters.add(Counter::AcceptRefusals, 1);
+                continue;
+            }
+            self.connections.get_mut(connection).open(stream, now);
+            self.connections.mark_ready(connection);
+            self.note_deadline(connection);
+            self.counters.add(Counter::Accepts, 1);
+        }
+        accepted
+    }
+
+    /// Drops the oldest connection without a session when there are too many of them.
+    fn make_room_for_logon(&mut self, now: Nanos) {
+        let is_waiting =
+            |c: &ConnectionIdx| self.connections.get(*c).transport.session().is_none();
+        if self.connections.count() < self.logon_connections_max {
+            return;
+        }
+        let waiting = self.connections.in_use().filter(is_waiting);
+        if waiting.count() < self.logon_connections_max as usize {
+            return;
+        }
+        let oldest = self
+            .connections
+            .in_use()
+            .filter(is_waiting)
+            .min_by_key(|c| self.connections.get(*c).opened_at);
+        if let Some(oldest) = oldest {
+            self.counters.add(Counter::LogonDrops, 1);
+            self.lose(now, oldest);
+        }
+    }
+
+    /// One `recv` from each connection that may have input, and its frames, within the bounds.
+    pub(super) fn receive(&mut self, now: Nanos) -> u32 {
+        let count = self.connections.begin_ready();
+        let mut frames_left = FRAMES_A_TURN_MAX;
+        let mut work = 0;
+        for nth in 0..count {
+            if frames_left == 0 {
+                break;
+            }
+            let connection = self.connections.ready_at(nth);
+            let frames = self.receive_from(now, connection, frames_left);
+            frames_left -= frames;
+            work += frames;
+        }
+        self.connections.end_ready();
+        work
+    }
+
+    fn receive_from(&mut self, now: Nanos, connection: ConnectionIdx, frames_left: u32) -> u32 {
+        let (slot, bindings, _) = self.connections.split(connection);
+        let received = slot.receive();
+        let octets = match received {
+            Received::More(octets) | Received::Last(octets) => octets,
+            Received::Closed => 0,
+        };
+        if octets > 0 {
+            slot.transport.on_received(now, bindings);
+            self.counters.add(Counter::BytesIn, octets as u64);
+        }
+        let frames_max = FRAMES_A_CONNECTION_MAX.min(frames_left);
+        let (frames, has_more) = self.take_frames(now, connection, frames_max);
+        // It leaves the list on a short read, never before: readiness is told once. Frames that wait
+        // for a later turn keep it there too.
+        let is_last = matches!(received, Received::Last(_) | Received::Closed);
+        if is_last && !has_more {
+            self.connections.get_mut(connection).is_ready = false;
+        }
+        if received == Received::Closed && !has_more {
+            self.on_peer_closed(now, connection);
+        }
+        frames
+    }
+
+    /// Takes whole frames from the buffer. True in the second place when some are left for later.
+    fn take_frames(
+        &mut self,
+        now: Nanos,
+        connection: ConnectionIdx,
+        frames_max: u32,
+    ) -> (u32, bool) {
+        let mut frames = 0;
+        while self.connections.get(connection).is_open() {
+            if frames == frames_max {
+                return (frames, !self.connections.get(connection).input.pending().is_empty());
+            }
+            match self.take_frame(now, connection) {
+                Front::Taken(octets) => {
+                    frames += 1;
+                    self.connections.get_mut(connection).input.consume(octets);
+                }
+                Front::Waits => return (frames, self.has_whole_frame(connection)),
+                Front::Ended => break,
+            }
+        }
+        (frames, false)
+    }
+
+    fn has_whole_frame(&self, connection: ConnectionIdx) -> bool {
+        let slot = self.connections.get(connection);
+        !matches!(split(slot.input.pending(), slot.transport.frame_bytes_max()), Ok(None))
+    }
+
+    fn take_frame(&mut self, now: Nanos, connection: ConnectionIdx) -> Front {
+        if self.sequencer.check_space() {
+            self.notify(Notice::GateShut { cause: GateCause::Space });
+        }
+        let gate = self.sequencer.gate;
+        let closing = gate.cause().map(|cause| Closing { cause, count: gate.closings() });
+        let (slot, bindings, _) = self.connections.split(connection);
+        let bytes_max = slot.transport.frame_bytes_max();
+        let (frame, octets) = match split(slot.input.pending(), bytes_max) {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return Front::Waits,
+            Err(error) => {
+                let act =
+                    slot.transport.on_frame_error(now, error, &mut slot.outgoing, bindings);
+                self.end_by_breach(now, connection, act);
+                return Front::Ended;
+            }
+        };
+        let is_established = slot.transport.session().is_some();
+        let wall = if is_established { Nanos(0) } else { clock::wall() };
+        let released = self.sequencer.commit.released();
+        let mut view = NodeView {
+            sessions: self.sequencer.machine.sessions_mut(),
+            keys: &self.keys,
+            bindings,
+            out: &mut slot.outgoing,
+            log: &self.sequencer.log,
+            released,
+            gate: closing,
+            is_primary: true,
+            credential_checks_left: &mut self.credential_checks_left,
+        };
+        let act = slot.transport.on_frame(now, wall, &frame, &mut view);
+        if let Act::AppendMessage { session } = act {
+            let mut scratch = [0; CANONICAL_BYTES_MAX];
+            let sbe = canonical(&frame, &mut scratch);
+            let appended = self.sequencer.append_message(now, session, sbe);
+            assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
+            self.counters.add(Counter::Messages, 1);
+            return Front::Taken(octets);
+        }
+        self.connections.mark_sending(connection);
+        self.on_act(now, connection, act, octets)
+    }
+
+    /// Everything a frame can ask for but the usual message.
+    fn on_act(
+        &mut self,
+        now: Nanos,
+        connection: ConnectionIdx,
+        act: Act,
+        octets: usize,
+    ) -> Front {
+        match act {
+            Act::Later => return Front::Waits,
+            Act::Nothing | Act::AppendMessage { .. } => {}
+            Act::Drop(Dropped::Repeat) => self.counters.add(Counter::Repeats, 1),
+            Act::Drop(Dropped::GateShut) => self.counters.add(Counter::GateDrops, 1),
+            Act::Drop(Dropped::Ended) => {}
+            Act::AppendOpen { session, id, owner, key_id, timestamp } => {
+                let body = RecordBody::SessionOpen { session, id, owner, key_id, timestamp };
+                self.append_admitted(now, &body);
+                self.connections.opening.push((session, connection));
+            }
+            Act::AppendBind {
+                session,
+                key_id,
+                timestamp,
+                next_seq_no,
+                keepalive_interval,
+                cod_type,
+                cod_window,
+                report_level,
+                displaces,
+            } => {
+                if let Some(old) = displaces {
+                    self.displace(now, old, session);
+                }
+                let body = RecordBody::SessionBind {
+                    session,
+                    key_id,
+                    timestamp,
+                    next_seq_no,
+                    keepalive_interval,
+                    cod_type,
+                    cod_window,
+                    report_level,
+                };
+                self.append_admitted(now, &body);
+                self.connections.get_mut(connection).bound = Some(session);
+            }
+            Act::AppendGap { session, next } => {
+                self.append_admitted(now, &RecordBody::SessionGap { session, next_seq_no: next });
+            }
+            Act::End { .. } => {
+                self.end_by_breach(now, connection, act);
+                return Front::Ended;
+            }
+        }
+        self.note_deadline(connection);
+        Front::Taken(octets)
+    }
+
+    /// Appends what was admitted: the gate was open, so there is room.
+    fn append_admitted(&mut self, now: Nanos, body: &RecordBody<'_>) {
+        let appended = self.sequencer.append(now, body);
+        assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
+    }
+
+    /// A frame ended its connection: by Terminate, a refused logon, or a breach of the protocol.
+    fn end_by_breach(&mut self, now: Nanos, connection: ConnectionIdx, act: Act) {
+        if let Act::End { down: None, .. } = act {
+            self.counters.add(Counter::LogonRefusals, 1);
+        }
+        self.on_end(now, connection, act);
+    }
+
+    /// An old transport gives way to a new one of the same session: its end is journaled first.
+    fn displace(&mut self, now: Nanos, old: ConnectionIdx, session: SessionIdx) {
+        let (slot, bindings, _) = self.connections.split(old);
+        assert!(slot.bound == Some(session), "a binding names the connection that holds it");
+        let act = slot.transport.on_displaced(now, &mut slot.outgoing, bindings);
+        self.on_end(now, old, act);
+        assert!(self.connections.get(old).bound.is_none(), "a displaced transport is down");
+    }
+
+    /// Carries an end out: the session is journaled as down, the socket flushed or closed.
+    pub(super) fn on_end(&mut self, now: Nanos, connection: ConnectionIdx, act: Act) {
+        let Act::End { down, how } = act else { return };
+        self.journal_down(now, connection, down);
+        let slot = self.connections.get_mut(connection);
+        match how {
+            How::Linger => slot.begin_end(false),
+            How::Flush => slot.begin_end(true),
+            How::Now => {
+                self.close(connection);
+                return;
+            }
+        }
+        // What comes from now on is discarded, and must be read for that.
+        self.connections.mark_ready(connection);
+        self.connections.mark_sending(connection);
+        self.note_deadline(connection);
+    }
+
+    /// Journals that the session of a connection is down, once for each time it was bound.
+    fn journal_down(&mut self, now: Nanos, connection: ConnectionIdx, down: Option<Down>) {
+        let Some(session) = self.connections.get_mut(connection).bound.take() else { return };
+        let Some(Down { cause, .. }) = down else {
+            panic!("a connection that holds a session says how it ends");
+        };
+        self.counters.add(Counter::Ends, 1);
+        if self.sequencer.append(now, &RecordBody::SessionDown { session, cause }).is_err() {
+            // The reserve is used up. Nobody can establish behind the shut gate, and the next start
+            // begins with every session down.
+            self.shut(GateCause::Space);
+        }
+        if let Some(known) = self.sequencer.machine.sessions().get(session) {
+            let session = known.id;
+            self.notify(Notice::Ended { session, why: Text::new(match cause {
+                crate::vocabulary::record::DownCause::Terminate => "terminated by the client",
+                crate::vocabulary::record::DownCause::Disconnect => "disconnected",
+            }) });
+        }
+    }
+
+    fn on_peer_closed(&mut self, now: Nanos, connection: ConnectionIdx) {
+        let (slot, bindings, _) = self.connections.split(connection);
+        if slot.is_free() {
+            return;
+        }
+        let act = slot.transport.on_peer_closed(bindings);
+        self.on_end(now, connection, act);
+        // Nothing more can come; a socket that is still to be flushed is not read again.
+        self.connections.get_mut(connection).is_ready = false;
+    }
+
+    /// The line is dead or given up.
+    pub(super) fn lose(&mut self, now: Nanos, connection: ConnectionIdx) {
+        let (slot, bindings, _) = self.connections.split(connection);
+        let act = slot.transport.on_line_lost(bindings);
+        self.on_end(now, connection, act);
+    }
+
+    fn close(&mut self, connection: ConnectionIdx) {
+        let slot = self.connections.get_mut(connection);
+        slot.is_ready = false;
+        slot.is_sending = false;
+        if let Some(mut stream) = slot.close() {
+            self.sockets.deregister(&mut stream);
+        }
+        self.connections.give_back(connection);
+    }
+
+    /// Ends every transport: the node stops.
+    pub(super) fn stop_all(&mut self, now: Nanos) {
+        for index in 0..self.connections.slot_count() {
+            let connection = ConnectionIdx(index);
+            let (slot, bindings, _) = self.connections.split(connection);
+            if slot.is_free() {
+                continue;
+            }
+            let code = TerminationCode::AdminAction;
+            let act = slot.transport.on_stop(
+                now,
+                code,
+                "the node stops",
+                &mut slot.outgoing,
+                bindings,
+            );
+            self.on_end(now, connection, act);
+        }
+    }
+}

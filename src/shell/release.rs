@@ -1,0 +1,188 @@
+//! From the report log to sockets: answers to logons, timers, and what is released.
+
+use super::side::Notice;
+use super::turn::Node;
+use crate::limits::FRAMES_A_TURN_MAX;
+use crate::session::bindings::ConnectionIdx;
+use crate::session::transport::NodeStatus;
+use crate::telemetry::counters::Counter;
+use crate::vocabulary::event::Event;
+use crate::vocabulary::units::{Index, Nanos, Seq, SessionIdx};
+
+/// Sends one connection gets in a turn at most: more wait for the next, so that one fast reader of a
+/// long replay cannot hold the others up.
+const SENDS_A_CONNECTION_MAX: u32 = 4;
+
+impl Node {
+    /// Tells transports that their logon is applied and released.
+    pub(super) fn answer_logons(&mut self, now: Nanos) {
+        let released = self.sequencer.commit.released();
+        while let Some((index, event)) = self.sequencer.take_logon(released) {
+            match event {
+                Event::Opened { session } => self.answer_opened(now, session),
+                Event::Bound { session, next_out, last_in } => {
+                    self.answer_bound(now, index, session, next_out, last_in);
+                }
+                Event::Down { .. } | Event::Report { .. } => {}
+            }
+        }
+        while let Some(session) = self.sequencer.take_told() {
+            if let Some(connection) = self.connections.bindings.connection_of(session) {
+                self.connections.mark_sending(connection);
+            }
+        }
+    }
+
+    fn answer_opened(&mut self, now: Nanos, session: SessionIdx) {
+        let opening = &mut self.connections.opening;
+        let Some(at) = opening.iter().position(|(opened, _)| *opened == session) else {
+            return;
+        };
+        let (_, connection) = opening.swap_remove(at);
+        let slot = self.connections.get_mut(connection);
+        slot.transport.on_opened(now, &mut slot.outgoing);
+        self.connections.mark_sending(connection);
+        self.connections.mark_ready(connection);
+        self.note_deadline(connection);
+    }
+
+    fn answer_bound(
+        &mut self,
+        now: Nanos,
+        index: Index,
+        session: SessionIdx,
+        next_out: Seq,
+        last_in: Seq,
+    ) {
+        let Some(connection) = self.connections.bindings.connection_of(session) else { return };
+        if self.connections.get(connection).bound != Some(session) {
+            return;
+        }
+        let status = NodeStatus {
+            epoch: self.sequencer.epoch(),
+            commit: index,
+            durable: Index(0),
+            isr_count: 1,
+            level: self.sequencer.commit.level(),
+        };
+        let slot = self.connections.get_mut(connection);
+        let out = &mut slot.outgoing;
+        slot.transport.on_bound(now, (next_out, last_in), &status, &self.sequencer.log, out);
+        self.connections.mark_sending(connection);
+        self.connections.mark_ready(connection);
+        self.note_deadline(connection);
+        self.counters.add(Counter::Logons, 1);
+        if let Some(known) = self.sequencer.machine.sessions().get(session) {
+            let session = known.id;
+            self.notify(Notice::Established { session });
+        }
+    }
+
+    /// Looks at every connection when the earliest of their timers is due.
+    pub(super) fn on_timers(&mut self, now: Nanos) -> u32 {
+        if now < self.connections.next_timer {
+            return 0;
+        }
+        self.connections.next_timer = Nanos(u64::MAX);
+        let mut work = 0;
+        for index in 0..self.connections.slot_count() {
+            let connection = ConnectionIdx(index);
+            let (slot, bindings, _) = self.connections.split(connection);
+            if slot.is_free() {
+                continue;
+            }
+            if slot.transport.next_deadline().is_some_and(|due| due <= now) {
+                let act = slot.transport.on_timer(now, &mut slot.outgoing, bindings);
+                self.on_end(now, connection, act);
+                work += 1;
+            }
+            if !self.connections.get(connection).is_free() {
+                // A held answer may be due as well as a probe.
+                self.connections.mark_sending(connection);
+                self.note_deadline(connection);
+            }
+        }
+        work
+    }
+
+    /// Makes sure that the timers of a connection are looked at in time.
+    pub(super) fn note_deadline(&mut self, connection: ConnectionIdx) {
+        let slot = self.connections.get(connection);
+        if slot.is_free() {
+            return;
+        }
+        let held = slot.outgoing.held_until();
+        let due = slot.transport.next_deadline().unwrap_or(Nanos(u64::MAX));
+        let held = if slot.outgoing.has_unsent() { held } else { Nanos(u64::MAX) };
+        let earliest = due.min(held);
+        self.connections.next_timer = self.connections.next_timer.min(earliest);
+    }
+
+    /// Sends what may leave, to each connection that may have something.
+    pub(super) fn release(&mut self, now: Nanos) -> u32 {
+        let mut work = 0;
+        let mut nth = 0;
+        while nth < self.connections.sending_len() && work < FRAMES_A_TURN_MAX {
+            let connection = self.connections.sending_at(nth);
+            work += self.send_to(now, connection);
+            nth += 1;
+        }
+        self.connections.end_sending();
+        work
+    }
+
+    /// Up to a few sends to one connection; it leaves the list when it has nothing more to send or
+    /// its socket takes no more.
+    fn send_to(&mut self, now: Nanos, connection: ConnectionIdx) -> u32 {
+        let released = self.sequencer.commit.released();
+        let mut sends = 0;
+        while sends < SENDS_A_CONNECTION_MAX {
+            let log = &self.sequencer.log;
+            let (slot, _, scratch) = self.connections.split(connection);
+            if slot.is_free() {
+                return sends;
+            }
+            let Ok(octets) = slot.outgoing.fill(now, log, released, scratch) else {
+                self.close_slow_reader(now, connection);
+                return sends;
+            };
+            if octets == 0 {
+                slot.is_sending = false;
+                if slot.outgoing.is_ended() && slot.on_flushed() {
+                    self.lose(now, connection);
+                }
+                return sends;
+            }
+            sends += 1;
+            let Some(sent) = slot.send(scratch.split_at(octets).0) else {
+                self.lose(now, connection);
+                return sends;
+            };
+            slot.outgoing.on_sent(log, sent);
+            if sent > 0 {
+                slot.transport.on_sent(now);
+            }
+            self.counters.add(Counter::BytesOut, sent as u64);
+            if sent < octets {
+                // The socket says when it takes more.
+                let lag = slot.outgoing.lag_bytes(log);
+                slot.is_sending = false;
+                if lag > self.reader_lag_max {
+                    self.close_slow_reader(now, connection);
+                }
+                return sends;
+            }
+        }
+        sends
+    }
+
+    fn close_slow_reader(&mut self, now: Nanos, connection: ConnectionIdx) {
+        self.counters.add(Counter::SlowReaders, 1);
+        let session = self.connections.get(connection).bound;
+        if let Some(known) = session.and_then(|s| self.sequencer.machine.sessions().get(s)) {
+            let session = known.id;
+            self.notify(Notice::SlowReader { session });
+        }
+        self.lose(now, connection);
+    }
+}
