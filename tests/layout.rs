@@ -1,8 +1,9 @@
-//! Holds the wire to its schema: every offset, size, block length and code of `src/wire/tidegate.xml`
-//! against the constants of the code, the schema against its rules, the README's tables against the
-//! schema, and one golden vector a message.
+//! Holds the wire to its schema: every offset, size, block length and code of
+//! `src/wire/tidegate.xml` against the constants of the code, the schema against its rules, the
+//! README's tables against the schema, and one golden vector a message.
 //!
-//! `UPDATE_GOLDEN=1 cargo test --test layout` writes the README's tables and `golden/wire.txt` anew.
+//! `UPDATE_GOLDEN=1 cargo test --test layout` writes the README's tables and `golden/wire.txt`
+//! anew.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! One golden vector a message: its fields, read from the octets by the schema alone, and the octets.
+//! One golden vector a message: its fields, read from the octets by the schema alone, and the
+//! octets.
 
 use std::fmt::Write as _;
 
@@ -11,7 +12,8 @@ use crate::schema::{Kind, Schema, Simple};
 
 const HEADER: &str = "\
 # Golden vectors: one message each as fields and as octets of the whole frame (SOFH, SBE header,
-# block, var data). The fields are read from the octets by the schema alone; null is the type's null.
+# block, var data). The fields are read from the octets by the schema alone; null is the null of the
+# type, absent is a field that the block ends before.
 # Written anew by UPDATE_GOLDEN=1 cargo test --test layout.
 ";
 
