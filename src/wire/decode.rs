@@ -26,7 +26,7 @@ use thiserror::Error;
 
 pub use self::application::{CANONICAL_BYTES_MAX, canonical, canonical_len, decode_client_message};
 use super::frame::Frame;
-use super::layout::SCHEMA_ID;
+use super::layout::{SCHEMA_ID, new_order_single, order_cancel_request, order_status_request};
 use crate::vocabulary::event::Report;
 use crate::vocabulary::message::{ClientMessage, SessionMessage};
 
@@ -125,14 +125,11 @@ pub enum DecodeError {
 #[inline]
 pub fn decode_inbound<'a>(frame: &Frame<'a>) -> Result<Inbound<'a>, DecodeError> {
     known_schema(frame)?;
-    if let Some(message) = application::decode(frame)? {
-        return Ok(Inbound::Application(message));
-    }
-    match session::decode_inbound(frame)? {
-        Some(message) => Ok(Inbound::Session(message)),
-        None => Err(DecodeError::UnknownTemplate {
-            template: frame.template,
-        }),
+    match frame.template {
+        new_order_single::TEMPLATE
+        | order_cancel_request::TEMPLATE
+        | order_status_request::TEMPLATE => application::decode(frame).map(Inbound::Application),
+        _ => session::decode_inbound(frame).map(Inbound::Session),
     }
 }
 
@@ -143,12 +140,7 @@ pub fn decode_outbound<'a>(frame: &Frame<'a>) -> Result<Outbound<'a>, DecodeErro
     if let Some(report) = report::decode(frame)? {
         return Ok(Outbound::Report(report));
     }
-    match session::decode_outbound(frame)? {
-        Some(message) => Ok(Outbound::Session(message)),
-        None => Err(DecodeError::UnknownTemplate {
-            template: frame.template,
-        }),
-    }
+    session::decode_outbound(frame).map(Outbound::Session)
 }
 
 fn known_schema(frame: &Frame<'_>) -> Result<(), DecodeError> {

@@ -69,7 +69,6 @@ pub struct Frame<'a> {
     /// version: what the sender knew.
     pub version: u16,
     sbe: &'a [u8],
-    body: &'a [u8],
     block: &'a [u8],
     rest: &'a [u8],
 }
@@ -77,6 +76,7 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The frame whose SBE header and body are `sbe`, as payloads without SOFH carry it; `None`
     /// when the header or the block does not fit.
+    #[inline]
     #[must_use]
     pub fn from_sbe(sbe: &'a [u8]) -> Option<Self> {
         let (header, body) = sbe.split_first_chunk::<SBE_BYTES>()?;
@@ -89,7 +89,6 @@ impl<'a> Frame<'a> {
             schema_id: u16::from_le_bytes([s0, s1]),
             version: u16::from_le_bytes([v0, v1]),
             sbe,
-            body,
             block,
             rest,
         })
@@ -97,8 +96,8 @@ impl<'a> Frame<'a> {
 
     /// The octets behind the SBE header: block and var data.
     #[must_use]
-    pub const fn body(&self) -> &'a [u8] {
-        self.body
+    pub fn body(&self) -> &'a [u8] {
+        self.sbe.get(SBE_BYTES..).unwrap_or_default()
     }
 
     /// SBE header and body.
@@ -124,6 +123,7 @@ impl<'a> Frame<'a> {
 ///
 /// `bytes_max` is the longest frame that the link takes now; it is at most the size of the buffer
 /// that the caller reads into.
+#[inline]
 pub fn split(buffer: &[u8], bytes_max: usize) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     let Some(&[l0, l1]) = buffer.first_chunk() else {
         return Ok(None);
