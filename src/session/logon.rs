@@ -12,7 +12,7 @@
 use super::auth::{BadCredentials, Signer};
 use super::bindings::{Bindable, ConnectionIdx};
 use super::logical::OpenRefusal;
-use super::transport::NodeView;
+use super::node_view::NodeView;
 use crate::limits::{COD_WINDOW_MS_MAX, KEEPALIVE_MS_MAX, KEEPALIVE_MS_MIN};
 use crate::vocabulary::fix::{
     CodType, EstablishmentRejectCode, FlowType, NULL_U8, NegotiationRejectCode, ReportLevel,

@@ -16,6 +16,7 @@ mod breach;
 mod established;
 pub mod liveness;
 mod logon;
+pub mod node_view;
 pub mod outgoing;
 pub mod report_log;
 pub mod transport;

@@ -16,26 +16,24 @@
 //! The usual frame, a fresh message of an established session, takes one state test, one gate test
 //! and one admission.
 
+mod unestablished;
+
 use super::act::{Act, Down, Dropped, How};
-use super::auth::Keys;
 use super::bindings::{Bindings, ConnectionIdx};
 use super::breach::Breach;
 use super::established::Established;
 use super::liveness::{Liveness, Pulse, server_interval_ms};
 use super::logical::Sessions;
-use super::logon::{Establish, Negotiate, try_establish, try_negotiate};
+use super::node_view::{NodeStatus, NodeView};
 use super::outgoing::Outgoing;
 use super::report_log::ReportLog;
 use crate::limits::{
-    FRAME_BYTES_MAX, FRAME_BYTES_MAX_LOGON, LOGON_ANSWER_GRID, LOGON_DEADLINE, LOGON_REFUSAL_GRID,
-    TERMINATE_LINGER,
+    FRAME_BYTES_MAX, FRAME_BYTES_MAX_LOGON, LOGON_ANSWER_GRID, LOGON_DEADLINE, TERMINATE_LINGER,
 };
-use crate::vocabulary::fix::{
-    AckLevel, CodType, FlowType, GateCause, ReportLevel, TerminationCode,
-};
+use crate::vocabulary::fix::{CodType, FlowType, ReportLevel, TerminationCode};
 use crate::vocabulary::message::SessionMessage;
 use crate::vocabulary::record::DownCause;
-use crate::vocabulary::units::{Epoch, Index, Nanos, Seq, SessionId, SessionIdx};
+use crate::vocabulary::units::{Nanos, Seq, SessionId, SessionIdx};
 use crate::wire::decode::{Inbound, decode_inbound};
 use crate::wire::frame::{Frame, FrameError};
 
@@ -47,52 +45,6 @@ use crate::wire::frame::{Frame, FrameError};
 pub struct Transport {
     connection: ConnectionIdx,
     state: State,
-}
-
-/// What a transport borrows of its node for one input.
-pub struct NodeView<'a> {
-    /// The machine's sessions.
-    pub sessions: &'a mut Sessions,
-    /// All keys.
-    pub keys: &'a Keys,
-    /// Which connection carries which session.
-    pub bindings: &'a mut Bindings,
-    /// This connection's out-stream.
-    pub out: &'a mut Outgoing,
-    /// All reports.
-    pub log: &'a ReportLog,
-    /// The last record whose reports may be sent.
-    pub released: Index,
-    /// The gate, while it is shut.
-    pub gate: Option<Closing>,
-    /// Whether this node leads.
-    pub is_primary: bool,
-    /// Credentials that may still be checked in this turn.
-    pub credential_checks_left: &'a mut u32,
-}
-
-/// A gate that is shut.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Closing {
-    /// Why.
-    pub cause: GateCause,
-    /// Which closing of this node it is, from 1.
-    pub count: u64,
-}
-
-/// What ReplicationStatus tells of a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NodeStatus {
-    /// Leadership term.
-    pub epoch: Epoch,
-    /// Last committed record.
-    pub commit: Index,
-    /// Last record on disk.
-    pub durable: Index,
-    /// Members in sync, the leader included.
-    pub isr_count: u8,
-    /// What an acknowledgement promises.
-    pub level: AckLevel,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -391,157 +343,6 @@ impl Transport {
         }
     }
 
-    /// A frame in any state but `Established`.
-    fn on_frame_otherwise(
-        &mut self,
-        now: Nanos,
-        wall: Nanos,
-        frame: &Frame<'_>,
-        node: &mut NodeView<'_>,
-    ) -> Act {
-        let negotiated = match &self.state {
-            State::Unnegotiated { .. } => None,
-            State::Negotiated { id, .. } => Some(*id),
-            State::Opening(_) | State::Binding(..) => return Act::Later,
-            State::Ending { .. } | State::Closed | State::Established(_) => {
-                return Act::Drop(Dropped::Ended);
-            }
-        };
-        let breach = match (decode_inbound(frame), negotiated) {
-            (Ok(Inbound::Session(message)), negotiated) => match message {
-                SessionMessage::Negotiate { session_id, timestamp, client_flow, credentials }
-                    if negotiated.is_none() =>
-                {
-                    let asked = Negotiate { session_id, timestamp, client_flow, credentials };
-                    return self.on_negotiate(now, wall, frame, &asked, node);
-                }
-                SessionMessage::Establish {
-                    session_id,
-                    timestamp,
-                    keepalive_interval,
-                    next_seq_no,
-                    cancel_on_disconnect_type,
-                    cod_timeout_window,
-                    report_level,
-                    credentials,
-                } if negotiated.is_none_or(|id| id == session_id) => {
-                    let asked = Establish {
-                        session_id,
-                        timestamp,
-                        keepalive_interval,
-                        next_seq_no,
-                        cancel_on_disconnect_type,
-                        cod_timeout_window,
-                        report_level,
-                        credentials,
-                    };
-                    return self.on_establish(now, wall, frame, &asked, node);
-                }
-                SessionMessage::Terminate { .. } => return self.on_terminate(now, node),
-                SessionMessage::Negotiate { .. } => Breach::unspecified("negotiated already"),
-                SessionMessage::Establish { .. } => {
-                    Breach::unspecified("another session was negotiated here")
-                }
-                SessionMessage::NegotiationResponse { .. }
-                | SessionMessage::NegotiationReject { .. }
-                | SessionMessage::EstablishmentAck { .. }
-                | SessionMessage::EstablishmentReject { .. }
-                | SessionMessage::Sequence { .. }
-                | SessionMessage::RetransmitRequest { .. }
-                | SessionMessage::Retransmission { .. }
-                | SessionMessage::RetransmitReject { .. }
-                | SessionMessage::NotAccepting { .. }
-                | SessionMessage::ReplicationStatus { .. } => {
-                    Breach::unspecified("not established")
-                }
-            },
-            (Ok(Inbound::Application(_)), _) => Breach::unspecified("not established"),
-            (Err(error), _) => Breach::of(TerminationCode::UnspecifiedError, &error),
-        };
-        self.terminate(now, &breach, node.out, node.bindings)
-    }
-
-    fn on_negotiate(
-        &mut self,
-        now: Nanos,
-        wall: Nanos,
-        frame: &Frame<'_>,
-        asked: &Negotiate<'_>,
-        node: &mut NodeView<'_>,
-    ) -> Act {
-        if !take_check(node) {
-            return Act::Later;
-        }
-        let (id, timestamp) = (asked.session_id, asked.timestamp);
-        match try_negotiate(wall, frame, asked, node) {
-            Ok((session, signer)) => {
-                self.transition(State::Opening(Pending { session, id, timestamp }));
-                let (owner, key_id) = (signer.owner, signer.key_id);
-                Act::AppendOpen { session, id, owner, key_id, timestamp }
-            }
-            Err(refusal) => self.refuse(
-                now,
-                node.out,
-                &SessionMessage::NegotiationReject {
-                    session_id: id,
-                    request_timestamp: timestamp,
-                    code: refusal.code.wire(),
-                    reason: refusal.reason.as_bytes(),
-                },
-            ),
-        }
-    }
-
-    fn on_establish(
-        &mut self,
-        now: Nanos,
-        wall: Nanos,
-        frame: &Frame<'_>,
-        asked: &Establish<'_>,
-        node: &mut NodeView<'_>,
-    ) -> Act {
-        if !take_check(node) {
-            return Act::Later;
-        }
-        let (id, timestamp) = (asked.session_id, asked.timestamp);
-        let bind = match try_establish(now, wall, frame, asked, node) {
-            Ok(bind) => bind,
-            Err(refusal) => {
-                return self.refuse(
-                    now,
-                    node.out,
-                    &SessionMessage::EstablishmentReject {
-                        session_id: id,
-                        request_timestamp: timestamp,
-                        code: refusal.code.wire(),
-                        reason: refusal.reason.as_bytes(),
-                    },
-                );
-            }
-        };
-        let interval = Nanos::from_millis(asked.keepalive_interval);
-        node.bindings.bind(bind.session, self.connection, now, interval);
-        let expected = node.sessions.expected_admitted(bind.session);
-        let terms = Terms {
-            keepalive_ms: asked.keepalive_interval,
-            cod_window: bind.cod_window,
-            report_level: bind.report_level,
-            position: bind.next_seq_no.unwrap_or(expected),
-        };
-        self.transition(State::Binding(Pending { session: bind.session, id, timestamp }, terms));
-        Act::AppendBind {
-            session: bind.session,
-            key_id: bind.signer.key_id,
-            timestamp,
-            next_seq_no: bind.next_seq_no,
-            keepalive_interval: asked.keepalive_interval,
-            cod_type: CodType::DoNotCancel,
-            cod_window: bind.cod_window,
-            report_level: bind.report_level,
-            displaces: bind.displaces,
-        }
-    }
-
     /// The peer's Terminate is answered with Finished, whatever it said (ruling F25).
     fn on_terminate(&mut self, now: Nanos, node: &mut NodeView<'_>) -> Act {
         let code = TerminationCode::Finished;
@@ -577,15 +378,6 @@ impl Transport {
         let until = now.max(out.held_until()).saturating_add(TERMINATE_LINGER);
         self.transition(State::Ending { until });
         Act::End { down, how: How::Linger }
-    }
-
-    /// Refuses a logon. Nothing is read meanwhile, and the answer leaves on the coarse grid.
-    fn refuse(&mut self, now: Nanos, out: &mut Outgoing, message: &SessionMessage<'_>) -> Act {
-        out.push_last(message);
-        out.hold(now, LOGON_REFUSAL_GRID);
-        let until = out.held_until().saturating_add(TERMINATE_LINGER);
-        self.transition(State::Ending { until });
-        Act::End { down: None, how: How::Linger }
     }
 
     /// Gives up the session, if there is one.
@@ -637,26 +429,4 @@ impl Transport {
         assert!(is_known, "a transport takes a step that is not in its table");
         self.state = to;
     }
-}
-
-impl NodeStatus {
-    fn message(&self, released_seq_no: Seq) -> SessionMessage<'static> {
-        SessionMessage::ReplicationStatus {
-            epoch: u64::from(self.epoch.0),
-            released_seq_no,
-            commit_index: self.commit.0,
-            durable_index: self.durable.0,
-            isr_count: self.isr_count,
-            level: self.level.wire(),
-        }
-    }
-}
-
-/// Takes one of the turn's credential checks.
-fn take_check(node: &mut NodeView<'_>) -> bool {
-    let left = node.credential_checks_left.checked_sub(1);
-    if let Some(left) = left {
-        *node.credential_checks_left = left;
-    }
-    left.is_some()
 }
