@@ -23,6 +23,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::limits::LOGON_CLOCK_SKEW_MAX;
 use crate::vocabulary::units::{Nanos, OwnerIdx, Text};
+use crate::wire::signed::{MAC_HEX_BYTES, MAC_LABEL};
 
 /// Octets of the longest key id.
 pub const KEY_ID_BYTES_MAX: usize = 32;
@@ -31,9 +32,8 @@ pub const SECRET_BYTES_MIN: usize = 32;
 /// Octets of the longest credentials.
 pub const CREDENTIALS_BYTES_MAX: usize = KEY_ID_BYTES_MAX + 1 + MAC_HEX_BYTES;
 
-const LABEL: &[u8; 10] = b"TIDEGATE-1";
 const MAC_BYTES: usize = 32;
-const MAC_HEX_BYTES: usize = 2 * MAC_BYTES;
+const _: () = assert!(MAC_HEX_BYTES == 2 * MAC_BYTES);
 
 /// The keys of all owners, fixed at start-up.
 #[derive(Debug)]
@@ -190,14 +190,14 @@ impl fmt::Debug for Credentials {
 }
 
 impl Secret {
+    #[expect(clippy::expect_used, reason = "an HMAC takes a key of any length")]
     fn new(secret: &[u8]) -> Self {
-        // An HMAC takes a key of any length; the other branch cannot be reached.
-        Self(Hmac::new_from_slice(secret).unwrap_or_else(|_| Hmac::new(&Default::default())))
+        Self(Hmac::new_from_slice(secret).expect("a key of any length"))
     }
 
     fn mac(&self, template: u16, block: &[u8]) -> [u8; MAC_BYTES] {
         let mut mac = self.0.clone();
-        mac.update(LABEL);
+        mac.update(MAC_LABEL);
         mac.update(&template.to_le_bytes());
         mac.update(block);
         mac.finalize().into_bytes().into()
@@ -296,6 +296,8 @@ mod tests {
         }
     }
 
+    type Row = (&'static str, String, u16, Option<usize>, u64, bool);
+
     /// One row a cause: credentials, template, octet of the block to flip, timestamp.
     #[test]
     fn every_cause_is_the_same_refusal() {
@@ -303,7 +305,7 @@ mod tests {
         let with_id = |id: &str| format!("{id}|{NEGOTIATE_MAC}");
         let second = Nanos::SECOND.0;
         #[rustfmt::skip]
-        let rows: &[(&str, String, u16, Option<usize>, u64, bool)] = &[
+        let rows: &[Row] = &[
             ("good",              good.clone(),            1, None,     NOW.0,              true),
             ("5 s early",         good.clone(),            1, None,     NOW.0 + 5 * second, true),
             ("5 s late",          good.clone(),            1, None,     NOW.0 - 5 * second, true),

@@ -1,8 +1,22 @@
 //! One peer's conversation (FIXP), sans I/O, in two halves.
+//!
+//! ```text
+//! frame -> transport -> logon (auth)            -> SessionOpen, SessionBind   \
+//!                    -> established -> logical   -> ClientMessage, SessionGap   > act -> shell
+//!                    -> liveness, breach         -> SessionDown               /
+//! released reports -> report_log -> outgoing -> octets for the socket
+//! ```
 
+pub mod logical;
+
+pub mod act;
 pub mod auth;
 pub mod bindings;
+mod breach;
+mod established;
 pub mod liveness;
-pub mod logical;
+mod logon;
+pub mod node_view;
+pub mod outgoing;
 pub mod report_log;
 pub mod transport;

@@ -65,15 +65,15 @@ impl Marks {
         let mut at = hole;
         loop {
             at = self.after(at);
-            let mark = self.slots[at];
-            if mark.position == FREE {
+            let moved = self.slots[at];
+            if moved.position == FREE {
                 break;
             }
-            // A mark may move into the hole unless its home lies behind the hole.
-            let mask = self.slots.len() - 1;
-            let home = self.home(mark.session, mark.number);
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
-                self.slots[hole] = mark;
+            // A mark may move into the hole unless its own place lies behind the hole.
+            let around = self.slots.len() - 1;
+            let wanted = self.home(moved.session, moved.number);
+            if at.wrapping_sub(wanted) & around >= at.wrapping_sub(hole) & around {
+                self.slots[hole] = moved;
                 hole = at;
             }
         }

@@ -1,0 +1,493 @@
+//! What one connection sends next, composed from the report log.
+//!
+//! A connection has no buffer of reports: they stand in the log, and what the peer has not taken yet
+//! is a place there. Only session messages that are made for this connection alone (answers,
+//! Sequence, Terminate) have a small area of their own. [`Outgoing::fill`] copies whole frames in
+//! their order into a scratch buffer that all connections share; [`Outgoing::on_sent`] then takes
+//! back what the socket did not take, even in the middle of a frame, because the same plan walked
+//! again gives the same frames.
+//!
+//! ```text
+//! 1  the rest of a frame that was sent in part
+//! 2  a replay batch to its end: Retransmission(count), count reports, Sequence(next live)
+//! 3  session messages
+//! 4  the next replay batch, after at most 256 live reports since the last one
+//! 5  live reports whose record is released
+//! ```
+//!
+//! Nothing stands inside a batch (rulings F10, F14), so a peer may count. A replay is paced by the
+//! peer and alternates with live reports, so neither starves the other. When the area is full a
+//! message is refused, and the caller ends a connection that asks without reading; the last message
+//! (Terminate, a refusal) has room of its own. After it nothing more is sent.
+
+use crate::limits::{RETRANSMIT_BATCH_MAX, RETRANSMIT_COUNT_MAX};
+use crate::session::report_log::{AtCursor, Cursor, Entry, ReportLog};
+use crate::vocabulary::fix::RetransmitRejectCode;
+use crate::vocabulary::message::SessionMessage;
+use crate::vocabulary::units::{Index, Nanos, Seq, SessionId, SessionIdx};
+use crate::wire::encode::encode_session;
+
+/// Octets of session messages that wait for one connection.
+pub const CONTROL_BYTES: usize = 1024;
+/// Of these, kept free for the last message.
+pub const LAST_BYTES: usize = 192;
+const _: () = assert!(LAST_BYTES < CONTROL_BYTES);
+
+/// Octets of the longest frame that a replay makes up: Retransmission, Sequence.
+const MADE_BYTES_MAX: usize = 64;
+
+/// One connection's out-stream.
+///
+/// Invariants: `plan.control_at <= control_len <= CONTROL_BYTES`, frames in between are whole;
+/// `filled` is the plan after all that the last `fill` composed.
+#[derive(Debug)]
+pub struct Outgoing {
+    control: [u8; CONTROL_BYTES],
+    control_len: usize,
+    plan: Plan,
+    filled: Plan,
+    filled_octets: usize,
+    released: Index,
+    hold_until: Nanos,
+    /// The last message is in the area.
+    is_ending: bool,
+}
+
+/// A report that is still to be sent was overwritten: the peer is too slow and must come back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overwritten;
+
+/// Why a RetransmitRequest is not served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RetransmitRefusal {
+    /// Answer RetransmitReject.
+    Reject(RetransmitRejectCode),
+    /// One is running: Terminate(ReRequestInProgress).
+    InProgress,
+}
+
+/// What is sent next, and after it, given the log.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    control_at: usize,
+    live: Option<Live>,
+    replay: Option<Replay>,
+    part: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    cursor: Cursor,
+    /// The log's count of this session's octets before `cursor`.
+    octets: u64,
+    /// Reports that may still go before the next batch of a replay.
+    before_batch: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Replay {
+    session_id: SessionId,
+    request_timestamp: Nanos,
+    cursor: Cursor,
+    /// Reports that are not handed over yet, those of the running batch included.
+    left: u32,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Between batches.
+    Header,
+    /// This many reports of the batch are left.
+    Reports(u32),
+    /// The Sequence that ends the batch.
+    Resume,
+}
+
+/// Where the frame at the front comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Control,
+    Header,
+    Replay,
+    Resume,
+    Live,
+}
+
+/// A frame of which `sent` octets are gone.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    source: Source,
+    sent: usize,
+}
+
+/// A frame to send.
+enum Next<'a> {
+    Octets(Source, &'a [u8]),
+    Report(Source, Entry<'a>),
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        let plan = Plan { control_at: 0, live: None, replay: None, part: None };
+        Self {
+            control: [0; CONTROL_BYTES],
+            control_len: 0,
+            plan,
+            filled: plan,
+            filled_octets: 0,
+            released: Index(0),
+            hold_until: Nanos(0),
+            is_ending: false,
+        }
+    }
+}
+
+impl Outgoing {
+    /// Queues a session message; false when there is no room for it, or nothing more may be sent.
+    #[must_use]
+    pub fn push_control(&mut self, message: &SessionMessage<'_>) -> bool {
+        !self.is_ending && self.push(message, CONTROL_BYTES - LAST_BYTES)
+    }
+
+    /// Queues the last message. What was queued before goes first, reports do not.
+    pub fn push_last(&mut self, message: &SessionMessage<'_>) {
+        if !self.is_ending {
+            let is_queued = self.push(message, CONTROL_BYTES);
+            debug_assert!(is_queued, "the last message has room of its own");
+        }
+        self.is_ending = true;
+    }
+
+    /// Nothing is sent before the next point of `grid` after `now`.
+    pub fn hold(&mut self, now: Nanos, grid: Nanos) {
+        let steps = now.0 / grid.0.max(1) + 1;
+        self.hold_until = Nanos(steps.saturating_mul(grid.0));
+    }
+
+    /// From now on the reports of `session` are sent, `next_out` first.
+    pub fn start(&mut self, log: &ReportLog, session: SessionIdx, next_out: Seq) {
+        debug_assert!(self.plan.live.is_none(), "a connection carries one session");
+        let cursor = log.cursor(session, next_out);
+        let octets = log.octets(session) - log.octets_from(cursor);
+        self.plan.live = Some(Live { cursor, octets, before_batch: 0 });
+        self.filled_octets = 0;
+    }
+
+    /// Begins to replay `count` reports from `from` (ruling F14).
+    pub fn try_retransmit(
+        &mut self,
+        log: &ReportLog,
+        released: Index,
+        session_id: SessionId,
+        request_timestamp: Nanos,
+        (from, count): (Seq, u32),
+    ) -> Result<(), RetransmitRefusal> {
+        use RetransmitRejectCode::{OutOfRange, RequestLimitExceeded};
+        let Some(live) = self.plan.live.filter(|_| !self.is_ending) else {
+            return Err(RetransmitRefusal::Reject(OutOfRange));
+        };
+        if self.plan.replay.is_some() {
+            return Err(RetransmitRefusal::InProgress);
+        }
+        if count > RETRANSMIT_COUNT_MAX {
+            return Err(RetransmitRefusal::Reject(RequestLimitExceeded));
+        }
+        let session = live.cursor.session();
+        let last = from.0.checked_add(u64::from(count).wrapping_sub(1));
+        let last = last.filter(|_| count > 0 && from.0 > 0);
+        let newest = last.and_then(|last| log.find(session, Seq(last)));
+        let is_released = newest.is_some_and(|entry| entry.index <= released);
+        if !is_released || log.find(session, from).is_none() {
+            return Err(RetransmitRefusal::Reject(OutOfRange));
+        }
+        let cursor = log.cursor(session, from);
+        let phase = Phase::Header;
+        self.plan.replay =
+            Some(Replay { session_id, request_timestamp, cursor, left: count, phase });
+        self.filled_octets = 0;
+        Ok(())
+    }
+
+    /// Copies the frames to send next into `scratch`, whole but for the rest of the first, and
+    /// returns their octets. Reports of records up to `released` are sent. `scratch` is longer than
+    /// any frame. What the socket took of it is told to [`Self::on_sent`] before anything else.
+    pub fn fill(
+        &mut self,
+        now: Nanos,
+        log: &ReportLog,
+        released: Index,
+        scratch: &mut [u8],
+    ) -> Result<usize, Overwritten> {
+        self.released = released;
+        let mut plan = self.plan;
+        let mut octets = 0;
+        if now >= self.hold_until {
+            let mut made = [0; MADE_BYTES_MAX];
+            while let Some(next) = self.next(&plan, log, &mut made)? {
+                let rest = next.frame().get(plan.sent()..).unwrap_or(&[]);
+                let Some(room) = scratch.get_mut(octets..octets + rest.len()) else {
+                    break;
+                };
+                room.copy_from_slice(rest);
+                octets += rest.len();
+                plan.finish(&next);
+            }
+        }
+        self.filled = plan;
+        self.filled_octets = octets;
+        Ok(octets)
+    }
+
+    /// The socket took `sent` octets of what [`Self::fill`] just composed.
+    pub fn on_sent(&mut self, log: &ReportLog, sent: usize) {
+        assert!(sent <= self.filled_octets, "more was sent than composed");
+        if sent == self.filled_octets {
+            if sent > 0 {
+                self.plan = self.filled;
+            }
+        } else {
+            self.walk(log, sent);
+        }
+        self.filled_octets = 0;
+        if self.plan.control_at == self.control_len && self.plan.part.is_none() {
+            self.plan.control_at = 0;
+            self.control_len = 0;
+        }
+    }
+
+    /// The number that a Sequence queued now must carry: of the report after the last one sent.
+    #[must_use]
+    pub fn next_live(&self) -> Seq {
+        let in_part = self.plan.part.is_some_and(|part| part.source == Source::Live);
+        self.plan.live.map_or(Seq::FIRST, |live| {
+            let number = live.cursor.number();
+            if in_part { number.next() } else { number }
+        })
+    }
+
+    /// Octets of reports that wait for this peer. A replay does not count.
+    #[must_use]
+    pub fn lag_bytes(&self, log: &ReportLog) -> u64 {
+        self.plan.live.map_or(0, |live| log.octets(live.cursor.session()) - live.octets)
+    }
+
+    /// Whether anything but live reports waits: the rest of a frame, a session message, a replay.
+    #[must_use]
+    pub const fn has_unsent(&self) -> bool {
+        self.plan.part.is_some()
+            || self.plan.control_at < self.control_len
+            || self.plan.replay.is_some()
+    }
+
+    /// Whether the last message was sent.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.is_ending && self.plan.part.is_none() && self.plan.control_at == self.control_len
+    }
+
+    /// Whether a [`Self::fill`] would compose something.
+    #[must_use]
+    pub fn wants_send(&self, now: Nanos, log: &ReportLog, released: Index) -> bool {
+        let is_live = |live: Live| match log.at(&live.cursor) {
+            AtCursor::Entry(entry) => entry.index <= released,
+            AtCursor::End => false,
+            AtCursor::Lost => true,
+        };
+        now >= self.hold_until
+            && (self.plan.part.is_some()
+                || self.plan.control_at < self.control_len
+                || self.plan.replay.is_some_and(|r| !self.is_ending || r.phase != Phase::Header)
+                || (!self.is_ending && self.plan.live.is_some_and(is_live)))
+    }
+
+    /// Before this point nothing is sent.
+    #[must_use]
+    pub const fn held_until(&self) -> Nanos {
+        self.hold_until
+    }
+
+    fn push(&mut self, message: &SessionMessage<'_>, limit: usize) -> bool {
+        if self.plan.control_at > 0 {
+            self.control.copy_within(self.plan.control_at..self.control_len, 0);
+            self.control_len -= self.plan.control_at;
+            self.plan.control_at = 0;
+        }
+        self.filled_octets = 0;
+        let room = self.control.get_mut(self.control_len..limit);
+        let octets = room.and_then(|room| encode_session(message, room));
+        self.control_len += octets.unwrap_or(0);
+        octets.is_some()
+    }
+
+    /// Moves the plan over `sent` octets.
+    fn walk(&mut self, log: &ReportLog, mut sent: usize) {
+        let mut made = [0; MADE_BYTES_MAX];
+        let mut plan = self.plan;
+        while sent > 0 {
+            // The plan gives the frames that it gave to `fill`, so there is a next one.
+            let Ok(Some(next)) = self.next(&plan, log, &mut made) else {
+                debug_assert!(false, "more was sent than the plan has");
+                break;
+            };
+            let rest = next.frame().len() - plan.sent();
+            if sent < rest {
+                plan.part = Some(Part { source: next.source(), sent: plan.sent() + sent });
+                break;
+            }
+            sent -= rest;
+            plan.finish(&next);
+        }
+        self.plan = plan;
+    }
+
+    /// The frame at the front of `plan`.
+    fn next<'a>(
+        &'a self,
+        plan: &Plan,
+        log: &'a ReportLog,
+        made: &'a mut [u8; MADE_BYTES_MAX],
+    ) -> Result<Option<Next<'a>>, Overwritten> {
+        let source = match plan.part {
+            Some(part) => part.source,
+            None => match self.source(plan, log)? {
+                Some(source) => source,
+                None => return Ok(None),
+            },
+        };
+        let next = match source {
+            Source::Control => {
+                let queued = self.control.get(plan.control_at..self.control_len).unwrap_or(&[]);
+                let len = queued.first_chunk().map_or(0, |l| usize::from(u16::from_le_bytes(*l)));
+                queued.get(..len).map(|frame| Next::Octets(source, frame))
+            }
+            Source::Header => plan.replay.and_then(|replay| {
+                let message = SessionMessage::Retransmission {
+                    session_id: replay.session_id,
+                    request_timestamp: replay.request_timestamp,
+                    next_seq_no: replay.cursor.number(),
+                    count: replay.left.min(RETRANSMIT_BATCH_MAX),
+                };
+                made_frame(source, &message, made)
+            }),
+            Source::Resume => plan.live.and_then(|live| {
+                let message = SessionMessage::Sequence { next_seq_no: live.cursor.number() };
+                made_frame(source, &message, made)
+            }),
+            Source::Replay => report(source, plan.replay.map(|r| r.cursor), log)?,
+            Source::Live => report(source, plan.live.map(|l| l.cursor), log)?,
+        };
+        Ok(next)
+    }
+
+    /// Whose turn it is between two frames.
+    #[inline]
+    fn source(&self, plan: &Plan, log: &ReportLog) -> Result<Option<Source>, Overwritten> {
+        let is_between = match plan.replay.map(|replay| replay.phase) {
+            Some(Phase::Reports(_)) => return Ok(Some(Source::Replay)),
+            Some(Phase::Resume) => return Ok(Some(Source::Resume)),
+            Some(Phase::Header) => true,
+            None => false,
+        };
+        if plan.control_at < self.control_len {
+            return Ok(Some(Source::Control));
+        }
+        let Some(live) = plan.live.filter(|_| !self.is_ending) else {
+            return Ok(None);
+        };
+        if is_between && live.before_batch == 0 {
+            return Ok(Some(Source::Header));
+        }
+        let is_live = match log.at(&live.cursor) {
+            AtCursor::Entry(entry) => entry.index <= self.released,
+            AtCursor::End => false,
+            AtCursor::Lost => return Err(Overwritten),
+        };
+        Ok(match (is_live, is_between) {
+            (true, _) => Some(Source::Live),
+            (false, true) => Some(Source::Header),
+            (false, false) => None,
+        })
+    }
+}
+
+impl Plan {
+    fn sent(&self) -> usize {
+        self.part.map_or(0, |part| part.sent)
+    }
+
+    /// The frame at the front is sent to its end.
+    #[inline]
+    fn finish(&mut self, next: &Next<'_>) {
+        self.part = None;
+        match (next, &mut self.live, &mut self.replay) {
+            (Next::Octets(Source::Control, frame), _, _) => self.control_at += frame.len(),
+            (Next::Report(Source::Live, entry), Some(live), _) => {
+                live.cursor.advance(entry);
+                live.octets += entry.frame.len() as u64;
+                live.before_batch = live.before_batch.saturating_sub(1);
+            }
+            (Next::Report(Source::Replay, entry), _, Some(replay)) => {
+                replay.cursor.advance(entry);
+                replay.left = replay.left.saturating_sub(1);
+                replay.phase = match replay.phase {
+                    Phase::Reports(more @ 2..) => Phase::Reports(more - 1),
+                    Phase::Header | Phase::Reports(_) | Phase::Resume => Phase::Resume,
+                };
+            }
+            (Next::Octets(Source::Header, _), _, Some(replay)) => {
+                replay.phase = Phase::Reports(replay.left.min(RETRANSMIT_BATCH_MAX));
+            }
+            (Next::Octets(Source::Resume, _), Some(live), Some(replay)) => {
+                live.before_batch = RETRANSMIT_BATCH_MAX;
+                replay.phase = Phase::Header;
+                if replay.left == 0 {
+                    self.replay = None;
+                }
+            }
+            (Next::Octets(..) | Next::Report(..), _, _) => {
+                debug_assert!(false, "a frame comes from a source that is there");
+            }
+        }
+    }
+}
+
+impl Next<'_> {
+    const fn source(&self) -> Source {
+        match self {
+            Self::Octets(source, _) | Self::Report(source, _) => *source,
+        }
+    }
+
+    const fn frame(&self) -> &[u8] {
+        match self {
+            Self::Octets(_, frame) => frame,
+            Self::Report(_, entry) => entry.frame,
+        }
+    }
+}
+
+fn made_frame<'a>(
+    source: Source,
+    message: &SessionMessage<'_>,
+    made: &'a mut [u8; MADE_BYTES_MAX],
+) -> Option<Next<'a>> {
+    let len = encode_session(message, made)?;
+    made.get(..len).map(|frame| Next::Octets(source, frame))
+}
+
+#[inline]
+fn report(
+    source: Source,
+    cursor: Option<Cursor>,
+    log: &ReportLog,
+) -> Result<Option<Next<'_>>, Overwritten> {
+    let Some(cursor) = cursor else {
+        return Ok(None);
+    };
+    match log.at(&cursor) {
+        AtCursor::Entry(entry) => Ok(Some(Next::Report(source, entry))),
+        AtCursor::End => Ok(None),
+        AtCursor::Lost => Err(Overwritten),
+    }
+}
