@@ -270,7 +270,7 @@ fn read_file(
     };
     let mut faults = Faults::new(&path.value);
     let lines = Lines::new(&text);
-    let section = parse(&text, &lines, &mut faults);
+    let section = parse(&text, &lines, true, &mut faults);
     let is_whole = faults.is_empty();
     let mut stored = Vec::new();
     for (id, line, value) in section.into_entries() {

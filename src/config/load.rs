@@ -61,7 +61,7 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let mut faults = Faults::new(file);
         let lines = Lines::new(text);
-        let root = parse(text, &lines, &mut faults);
+        let root = parse(text, &lines, false, &mut faults);
         // A file of which half was understood lacks keys that are not missing: syntax comes first.
         let mut faults = faults.into_result(()).map(|()| Faults::new(file))?;
         let base = file.parent().unwrap_or_else(|| Path::new(""));

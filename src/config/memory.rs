@@ -137,7 +137,7 @@ mod tests {
         check("orders", |c| c.logical.capacities.order_count_max *= 2);
         check("receive buffers", |c| c.local.connection_count_max *= 2);
         check("book bands", |c| {
-            c.logical.instruments.extend_from_within(..)
+            c.logical.instruments.extend_from_within(..);
         });
     }
 }
