@@ -1,4 +1,5 @@
-//! Configuration from outside: the example, every refusal with its words, secrets, and the commands.
+//! Configuration from outside: the example, every refusal with its words, secrets, and the
+//! commands.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -212,7 +213,8 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     check(
         "listen = 'x'\n[capacity]\n",
         &[
-            "1: expected a known key: local, capacities, instrument, owner, key; came key \"listen\"",
+            "1: expected a known key: local, capacities, instrument, owner, key; came key \
+             \"listen\"",
             "2: expected a known key: local, capacities, instrument, owner, key; came key \
              \"capacity\"",
         ],
@@ -280,8 +282,8 @@ fn instruments_are_checked() {
         twice,
         &[&format!("8: instrument[2].symbol: expected {used}")],
     );
-    let none = "instrument: expected at least one table [[instrument]], as the file gives a market; \
-                came nothing";
+    let none = "instrument: expected at least one table [[instrument]], as the file gives a \
+                market; came nothing";
     let errors = parse("[[owner]]\nid = 9\nname = 'F'\naccounts = []").unwrap_err();
     assert_eq!(errors, format!("{FILE}: {none}"));
 }
@@ -341,7 +343,7 @@ fn tables_that_the_engine_has_no_room_for() {
     let errors = parse(&text).unwrap_err();
     assert_eq!(
         errors,
-        format!("{FILE}: owner: expected at most 4096 accounts in all; came 4097")
+        format!("{FILE}:10: owner[1].accounts: expected at most 4096 accounts in all; came 4097")
     );
 }
 
@@ -446,8 +448,8 @@ fn keys_are_checked() {
         "[[key]]\nid = 'a'\nowner = 9\nnot_after = 2030-01-01",
         &[none, time],
     );
-    let secret = "16: key[1].secret: expected no secret in this file: put a new one into keys_file; \
-                  came a value, not shown";
+    let secret = "16: key[1].secret: expected no secret in this file: put a new one into \
+                  keys_file; came a value, not shown";
     check(
         "[[key]]\nid = 'a'\nowner = 9\nsecret = 'hunter2'",
         &[none, secret],
@@ -458,8 +460,8 @@ fn keys_are_checked() {
         Some("0c".repeat(32))
     });
     let expected = [
-        "t.toml:17: key[2].id: expected an id whose variable TIDEGATE_KEY_A_1 no other key has; see \
-         line 14; came \"A.1\"",
+        "t.toml:17: key[2].id: expected an id whose variable TIDEGATE_KEY_A_1 no other key has; \
+         see line 14; came \"A.1\"",
         "t.toml:21: key[3].owner: expected at most 2 keys an owner; came one more",
     ];
     assert_eq!(errors.unwrap_err().to_string(), expected.join("\n"));
@@ -469,8 +471,8 @@ fn keys_are_checked() {
         Some(short.clone())
     });
     let expected = "t.toml:14: key[1].id: expected a string of 64 to 512 hexadecimal digits (32 to \
-                    256 octets) in the environment variable TIDEGATE_KEY_K_1_X; came another value, \
-                    not shown";
+                    256 octets) in the environment variable TIDEGATE_KEY_K_1_X; came another \
+                    value, not shown";
     assert_eq!(errors.unwrap_err().to_string(), expected);
 }
 
@@ -579,7 +581,11 @@ fn public_keys_stay_on_loopback() {
 proptest! {
     /// Any text and any damage to the example: settings or errors that name a line, never a panic.
     #[test]
-    fn any_text_is_read_or_refused(at in 0..EXAMPLE.len(), cut in 0_usize..40, put in "\\PC{0,8}|[\\[\\]='\"\\n#{}.,0-9-]{0,8}") {
+    fn any_text_is_read_or_refused(
+        at in 0..EXAMPLE.len(),
+        cut in 0_usize..40,
+        put in "\\PC{0,8}|[\\[\\]='\"\\n#{}.,0-9-]{0,8}",
+    ) {
         let end = (at + cut).min(EXAMPLE.len());
         let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[end..]);
         let lines = text.lines().count();

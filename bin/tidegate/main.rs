@@ -1,8 +1,8 @@
 //! The program: one file a command.
 //!
 //! To add a command: write its file beside this one with `Args` (a `clap::Args` whose doc comments
-//! are its help) and `run(&Args) -> ExitCode`; then add `mod`, a variant of [`Command`] and an arm in
-//! `main`. Results go to standard output, one clear line on each error to standard error.
+//! are its help) and `run(&Args) -> ExitCode`; then add `mod`, a variant of [`Command`] and an arm
+//! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
 

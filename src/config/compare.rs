@@ -1,10 +1,11 @@
 //! Configured against journaled logical settings.
 //!
-//! A journal is replayed with the settings in it, so a file cannot overrule it: a difference is either
-//! appended as a Config record, which takes effect from there on, or refused. What may change is what
-//! every later record still means the same under: something is added at the end, or an instrument's
-//! price limits move. Capacities size the tables of the first record; places are numbers in the
-//! engine; nothing can be taken away, since orders, keys and sessions may refer to it.
+//! A journal is replayed with the settings in it, so a file cannot overrule it: a difference is
+//! either appended as a Config record, which takes effect from there on, or refused. What may
+//! change is what every later record still means the same under: something is added at the end, or
+//! an instrument's price limits move. Capacities size the tables of the first record; places are
+//! numbers in the engine; nothing can be taken away, since orders, keys and sessions may refer to
+//! it.
 
 use super::logical::Logical;
 use super::value::{show_price, show_span};
@@ -47,8 +48,8 @@ impl Display for Difference {
 const ABSENT: &str = "absent";
 const PRESENT: &str = "present";
 
-/// Every difference, in the order in which the settings are journaled. The seed of the hash is drawn
-/// and not configured, so it is not compared.
+/// Every difference, in the order in which the settings are journaled. The seed of the hash is
+/// drawn and not configured, so it is not compared.
 #[must_use]
 pub fn compare(configured: &Logical, journaled: &Logical) -> Vec<Difference> {
     let mut comparison = Comparison(Vec::new());

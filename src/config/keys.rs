@@ -1,8 +1,8 @@
 //! Who may log on: key ids with their owners, and where their secrets come from.
 //!
-//! The main file says which keys exist and is meant to be read by many, so a secret in it is refused.
-//! Secrets come from a file apart that only its owner can read, or from the environment, which wins.
-//! Two keys an owner allow a change of keys without a moment in which none is valid.
+//! The main file says which keys exist and is meant to be read by many, so a secret in it is
+//! refused. Secrets come from a file apart that only its owner can read, or from the environment,
+//! which wins. Two keys an owner allow a change of keys without a moment in which none is valid.
 
 use super::error::{Faults, quoted};
 use super::load::Environment;

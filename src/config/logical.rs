@@ -1,7 +1,7 @@
 //! Logical settings: what changes outcomes and is therefore journaled; and the demo market.
 //!
-//! The place of an instrument or an owner in the file is its number in the engine (SecurityID, owner
-//! index), so entries are added at the end and never moved.
+//! The place of an instrument or an owner in the file is its number in the engine (SecurityID,
+//! owner index), so entries are added at the end and never moved.
 
 use super::error::Faults;
 use super::local::{count, set};
@@ -85,8 +85,8 @@ impl Logical {
         }
     }
 
-    /// Everything as journaled at `init`, in the order in which it is journaled: capacities with the
-    /// drawn seed, instruments, owners, accounts.
+    /// Everything as journaled at `init`, in the order in which it is journaled: capacities with
+    /// the drawn seed, instruments, owners, accounts.
     pub fn settings(&self, hash_seed: u64) -> impl Iterator<Item = Setting> + '_ {
         let capacities = Capacities {
             hash_seed,
@@ -284,6 +284,11 @@ pub(super) fn read_owners(
                 .collect::<Option<Vec<_>>>()
         });
         if let Some(At { line, value }) = listed {
+            let count = logical.accounts.len() + value.len();
+            if count > limits::ACCOUNT_COUNT_MAX {
+                let expected = format!("at most {} accounts in all", limits::ACCOUNT_COUNT_MAX);
+                faults.add(line, s.path_of("accounts"), expected, count.to_string());
+            }
             for account in value {
                 unique(&mut accounts, account, line, &s.path_of("accounts"), faults);
                 let account = Account(account);
@@ -299,10 +304,6 @@ pub(super) fn read_owners(
             });
         }
         section.finish(faults);
-    }
-    if logical.accounts.len() > limits::ACCOUNT_COUNT_MAX {
-        let expected = format!("at most {} accounts in all", limits::ACCOUNT_COUNT_MAX);
-        faults.add(0, "owner", expected, logical.accounts.len().to_string());
     }
 }
 

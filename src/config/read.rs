@@ -1,10 +1,10 @@
 //! TOML tables that know their lines and which of their keys were asked for.
 //!
-//! Deserializing into structs stops at the first fault and forgets where a value stood as soon as it
-//! is inside another type. A configuration is read once and is small, so it is walked by hand over
-//! the parser's own tables, which keep every position: each `take` removes the key it asks for, and
-//! what is left at the end is unknown. The list of known keys is thereby never written twice, and it
-//! is also what an unknown key's nearest neighbour is looked for in.
+//! Deserializing into structs stops at the first fault and forgets where a value stood as soon as
+//! it is inside another type. A configuration is read once and is small, so it is walked by hand
+//! over the parser's own tables, which keep every position: each `take` removes the key it asks
+//! for, and what is left at the end is unknown. The list of known keys is thereby never written
+//! twice, and it is also what an unknown key's nearest neighbour is looked for in.
 
 use super::error::{Faults, quoted};
 use toml::de::{DeTable, DeValue};
@@ -52,8 +52,8 @@ pub(super) struct Section<'t> {
     asked: Vec<&'static str>,
 }
 
-/// Parses a file; faults of syntax are added to `faults`, and what could be read is returned. A line
-/// that may hold a secret is not shown.
+/// Parses a file; faults of syntax are added to `faults`, and what could be read is returned. A
+/// line that may hold a secret is not shown.
 pub(super) fn parse<'t>(
     text: &'t str,
     lines: &Lines,
