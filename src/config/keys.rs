@@ -13,9 +13,9 @@ use super::value;
 use crate::vocabulary::settings::Owner;
 use crate::vocabulary::units::{Nanos, OwnerIdx};
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use subtle::ConstantTimeEq as _;
 use toml::de::DeValue;
@@ -321,7 +321,10 @@ fn open(path: &Path) -> Result<String, (String, String)> {
             format!("{e}: {}", path.display()),
         )
     };
-    let file = File::open(path).map_err(readable)?;
+    // Not waiting for the writer of a pipe, which is refused below.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(readable)?;
     // Of the opened file, so that it cannot be exchanged between the question and the reading.
     let metadata = file.metadata().map_err(readable)?;
     if !metadata.is_file() {

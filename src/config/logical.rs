@@ -356,3 +356,33 @@ fn power(
         value::integer_u32(v, range).filter(|n| n.is_power_of_two())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_journaled_adds_up_to_what_was_configured() {
+        let mut logical = Logical::empty();
+        logical.add_demo_market();
+        let journaled: Vec<_> = logical.settings(7).collect();
+        assert!(matches!(journaled[0], Setting::Capacities(c) if c.hash_seed == 7));
+        assert_eq!(journaled.len(), 1 + 3 + 2 + 4);
+        logical.capacities.hash_seed = 7;
+        assert_eq!(
+            Logical::from_settings(journaled.clone()),
+            Some(logical.clone())
+        );
+
+        // Without its first record a journal says nothing; a later record replaces an earlier one.
+        assert_eq!(
+            Logical::from_settings(journaled.iter().skip(1).copied()),
+            None
+        );
+        let mut moved = logical.instruments[1];
+        moved.high_limit = cents(500);
+        logical.instruments[1] = moved;
+        let again = journaled.into_iter().chain([Setting::Instrument(moved)]);
+        assert_eq!(Logical::from_settings(again), Some(logical));
+    }
+}
