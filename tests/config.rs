@@ -7,7 +7,9 @@
 )]
 
 use proptest::prelude::*;
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -680,6 +682,28 @@ fn a_refused_configuration_or_command_line_ends_with_2() {
             "{wrong:?}"
         );
         assert!(!err.is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_environment_of_the_process_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("t.toml");
+    fs::write(&file, EXAMPLE).unwrap();
+    let run = |secret: &OsStr| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["config", "check", "--json"]).arg(&file);
+        let output = command.env("TIDEGATE_KEY_FIRM_A", secret).output();
+        let json: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+        json
+    };
+    assert_eq!(run("0c".repeat(32).as_ref())["ok"], true);
+    for wrong in [&b""[..], b"0c", b"\xff"] {
+        let json = run(OsStr::from_bytes(wrong));
+        assert_eq!(
+            (&json["ok"], &json["errors"][0]["key"]),
+            (&false.into(), &"key[1].id".into())
+        );
     }
 }
 

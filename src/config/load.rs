@@ -45,7 +45,7 @@ impl Config {
             .map_err(|e| e.to_string())
             .and_then(keys::read_text)
         {
-            Ok(text) => Self::from_toml(file, &text, &|name| std::env::var(name).ok()),
+            Ok(text) => Self::from_toml(file, &text, &variable),
             Err(came) => {
                 faults.add(0, "", "a readable file of UTF-8 text up to 1 MiB", came);
                 faults.into_result(Self::demo())
@@ -82,6 +82,12 @@ impl Config {
     pub fn has_demo_keys(&self) -> bool {
         self.local.keys.iter().any(|key| key.secret.is_demo())
     }
+}
+
+/// A variable of the process. Octets that are no text become characters that are no secret, so that
+/// such a value is refused and not passed over.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn read(
