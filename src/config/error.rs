@@ -1,9 +1,9 @@
 //! What is wrong with a configuration, one entry a fault.
 //!
-//! An operator repairs a file in an editor, not in a dialogue: so every entry carries the line to go
-//! to and the sentence to read there, and all faults that can be told apart are told at once. The
-//! text shown as "came" is escaped and cut, since a file may hold anything; values of secrets are
-//! never shown.
+//! An operator repairs a file in an editor, not in a dialogue: so every entry carries the line to
+//! go to and the sentence to read there, and all faults that can be told apart are told at once.
+//! The text shown as "came" is escaped and cut, since a file may hold anything; values of secrets
+//! are never shown.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

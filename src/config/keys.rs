@@ -1,8 +1,8 @@
 //! Who may log on: key ids with their owners, and where their secrets come from.
 //!
-//! The main file says which keys exist and is meant to be read by many, so a secret in it is refused.
-//! Secrets come from a file apart that only its owner can read, or from the environment, which wins.
-//! Two keys an owner allow a change of keys without a moment in which none is valid.
+//! The main file says which keys exist and is meant to be read by many, so a secret in it is
+//! refused. Secrets come from a file apart that only its owner can read, or from the environment,
+//! which wins. Two keys an owner allow a change of keys without a moment in which none is valid.
 
 use super::error::{Faults, quoted};
 use super::load::Environment;
@@ -13,9 +13,9 @@ use super::value;
 use crate::vocabulary::settings::Owner;
 use crate::vocabulary::units::{Nanos, OwnerIdx};
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use subtle::ConstantTimeEq as _;
 use toml::de::DeValue;
@@ -248,7 +248,7 @@ fn read_file(
     };
     let mut faults = Faults::new(&path.value);
     let lines = Lines::new(&text);
-    let section = parse(&text, &lines, &mut faults);
+    let section = parse(&text, &lines, true, &mut faults);
     let is_whole = faults.is_empty();
     let mut stored = Vec::new();
     for (id, line, value) in section.into_entries() {
@@ -291,9 +291,16 @@ fn secret_from(digits: String) -> Option<Secret> {
 
 /// Reads the keys file, if nobody but its owner can; else what was expected and what came.
 fn open(path: &Path) -> Result<String, (String, String)> {
-    let readable =
-        |e: std::io::Error| ("a readable file".to_owned(), format!("{e}: {}", path.display()));
-    let file = File::open(path).map_err(readable)?;
+    let readable = |e: std::io::Error| {
+        (
+            "a readable file".to_owned(),
+            format!("{e}: {}", path.display()),
+        )
+    };
+    // Not waiting for the writer of a pipe, which is refused below.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(readable)?;
     // Of the opened file, so that it cannot be exchanged between the question and the reading.
     let metadata = file.metadata().map_err(readable)?;
     if !metadata.is_file() {

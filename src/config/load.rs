@@ -38,8 +38,11 @@ impl Config {
     /// Reads a file, the keys file that it names, and the process's environment.
     pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
         let mut faults = Faults::new(file);
-        match File::open(file).map_err(|e| e.to_string()).and_then(keys::read_text) {
-            Ok(text) => Self::from_toml(file, &text, &|name| std::env::var(name).ok()),
+        match File::open(file)
+            .map_err(|e| e.to_string())
+            .and_then(keys::read_text)
+        {
+            Ok(text) => Self::from_toml(file, &text, &variable),
             Err(came) => {
                 faults.add(0, "", "a readable file of UTF-8 text up to 1 MiB", came);
                 faults.into_result(Self::demo())
@@ -55,7 +58,7 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let mut faults = Faults::new(file);
         let lines = Lines::new(text);
-        let root = parse(text, &lines, &mut faults);
+        let root = parse(text, &lines, false, &mut faults);
         // A file of which half was understood lacks keys that are not missing: syntax comes first.
         let mut faults = faults.into_result(()).map(|()| Faults::new(file))?;
         let base = file.parent().unwrap_or_else(|| Path::new(""));
@@ -76,6 +79,12 @@ impl Config {
     pub fn has_demo_keys(&self) -> bool {
         self.local.keys.iter().any(|key| key.secret.is_demo())
     }
+}
+
+/// A variable of the process. Octets that are no text become characters that are no secret, so that
+/// such a value is refused and not passed over.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 fn read(

@@ -1,7 +1,7 @@
 //! Logical settings: what changes outcomes and is therefore journaled; and the demo market.
 //!
-//! The place of an instrument or an owner in the file is its number in the engine (SecurityID, owner
-//! index), so entries are added at the end and never moved.
+//! The place of an instrument or an owner in the file is its number in the engine (SecurityID,
+//! owner index), so entries are added at the end and never moved.
 
 use super::error::Faults;
 use super::local::{count, set};
@@ -83,8 +83,8 @@ impl Logical {
         }
     }
 
-    /// Everything as journaled at `init`, in the order in which it is journaled: capacities with the
-    /// drawn seed, instruments, owners, accounts.
+    /// Everything as journaled at `init`, in the order in which it is journaled: capacities with
+    /// the drawn seed, instruments, owners, accounts.
     pub fn settings(&self, hash_seed: u64) -> impl Iterator<Item = Setting> + '_ {
         let capacities = Capacities { hash_seed, ..self.capacities };
         std::iter::once(Setting::Capacities(capacities))
@@ -248,6 +248,11 @@ pub(super) fn read_owners(
             numbers.map(|n| value::integer_u32(n.get_ref(), &NUMBERS)).collect::<Option<Vec<_>>>()
         });
         if let Some(At { line, value }) = listed {
+            let count = logical.accounts.len() + value.len();
+            if count > limits::ACCOUNT_COUNT_MAX {
+                let expected = format!("at most {} accounts in all", limits::ACCOUNT_COUNT_MAX);
+                faults.add(line, s.path_of("accounts"), expected, count.to_string());
+            }
             for account in value {
                 unique(&mut accounts, account, line, &s.path_of("accounts"), faults);
                 let account = Account(account);
@@ -258,10 +263,6 @@ pub(super) fn read_owners(
             logical.owners.push(Owner { owner, id: id.value, name: name.value, orders_max });
         }
         section.finish(faults);
-    }
-    if logical.accounts.len() > limits::ACCOUNT_COUNT_MAX {
-        let expected = format!("at most {} accounts in all", limits::ACCOUNT_COUNT_MAX);
-        faults.add(0, "owner", expected, logical.accounts.len().to_string());
     }
 }
 
@@ -313,4 +314,34 @@ fn power(
     section.take(key, &expected, faults, |v| {
         value::integer_u32(v, range).filter(|n| n.is_power_of_two())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_journaled_adds_up_to_what_was_configured() {
+        let mut logical = Logical::empty();
+        logical.add_demo_market();
+        let journaled: Vec<_> = logical.settings(7).collect();
+        assert!(matches!(journaled[0], Setting::Capacities(c) if c.hash_seed == 7));
+        assert_eq!(journaled.len(), 1 + 3 + 2 + 4);
+        logical.capacities.hash_seed = 7;
+        assert_eq!(
+            Logical::from_settings(journaled.clone()),
+            Some(logical.clone())
+        );
+
+        // Without its first record a journal says nothing; a later record replaces an earlier one.
+        assert_eq!(
+            Logical::from_settings(journaled.iter().skip(1).copied()),
+            None
+        );
+        let mut moved = logical.instruments[1];
+        moved.high_limit = cents(500);
+        logical.instruments[1] = moved;
+        let again = journaled.into_iter().chain([Setting::Instrument(moved)]);
+        assert_eq!(Logical::from_settings(again), Some(logical));
+    }
 }

@@ -119,6 +119,8 @@ mod tests {
         check("sessions", |c| c.logical.capacities.session_count_max *= 2);
         check("orders", |c| c.logical.capacities.order_count_max *= 2);
         check("receive buffers", |c| c.local.connection_count_max *= 2);
-        check("book bands", |c| c.logical.instruments.extend_from_within(..));
+        check("book bands", |c| {
+            c.logical.instruments.extend_from_within(..);
+        });
     }
 }

@@ -1,10 +1,10 @@
 //! TOML tables that know their lines and which of their keys were asked for.
 //!
-//! Deserializing into structs stops at the first fault and forgets where a value stood as soon as it
-//! is inside another type. A configuration is read once and is small, so it is walked by hand over
-//! the parser's own tables, which keep every position: each `take` removes the key it asks for, and
-//! what is left at the end is unknown. The list of known keys is thereby never written twice, and it
-//! is also what an unknown key's nearest neighbour is looked for in.
+//! Deserializing into structs stops at the first fault and forgets where a value stood as soon as
+//! it is inside another type. A configuration is read once and is small, so it is walked by hand
+//! over the parser's own tables, which keep every position: each `take` removes the key it asks
+//! for, and what is left at the end is unknown. The list of known keys is thereby never written
+//! twice, and it is also what an unknown key's nearest neighbour is looked for in.
 
 use super::error::{Faults, quoted};
 use toml::de::{DeTable, DeValue};
@@ -48,12 +48,31 @@ pub(super) struct Section<'t> {
     asked: Vec<&'static str>,
 }
 
-/// Parses a file; faults of syntax are added to `faults`, and what could be read is returned.
-pub(super) fn parse<'t>(text: &'t str, lines: &Lines, faults: &mut Faults) -> Section<'t> {
+/// Parses a file; faults of syntax are added to `faults`, and what could be read is returned. A
+/// line that may hold a secret is not shown.
+pub(super) fn parse<'t>(
+    text: &'t str,
+    lines: &Lines,
+    is_secret: bool,
+    faults: &mut Faults,
+) -> Section<'t> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let mut told = 0;
     for error in errors {
         let line = error.span().map_or(1, |span| lines.of(span.start));
-        faults.add(line, "", "TOML", error.message());
+        if line == told {
+            // The parser goes on in the middle of the line it stumbled over.
+            continue;
+        }
+        told = line;
+        let place = usize::try_from(line - 1).unwrap_or(usize::MAX);
+        let came = text.lines().nth(place).unwrap_or("").trim();
+        let came = if is_secret || came.contains("secret") {
+            "a line that is not shown".to_owned()
+        } else {
+            quoted(came)
+        };
+        faults.add(line, "", format!("TOML ({})", error.message()), came);
     }
     Section::new(String::new(), 1, table.into_inner(), lines)
 }

@@ -139,3 +139,128 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn decimal(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use toml::de::DeTable;
+
+    /// Reads what stands behind `v =`.
+    fn read<T>(written: &str, read: impl FnOnce(&DeValue<'_>) -> Option<T>) -> Option<T> {
+        let text = format!("v = {written}");
+        let table = DeTable::parse(&text).unwrap().into_inner();
+        let (_, value) = table.into_iter().next().unwrap();
+        read(value.get_ref())
+    }
+
+    #[test]
+    fn prices_are_exact_decimal_strings() {
+        let check = |written, raw: Option<i64>| {
+            let price = read(written, price);
+            assert_eq!(price.map(Px::raw), raw, "{written}");
+            if let Some(price) = price {
+                let again = format!("\"{}\"", show_price(price));
+                assert_eq!(read(&again, super::price), Some(price), "{again}");
+            }
+        };
+        check(r#""10.05""#, Some(1_005_000_000));
+        check(r#""0.00000001""#, Some(1));
+        check(r#""-0.5""#, Some(-50_000_000));
+        check(r#""7""#, Some(700_000_000));
+        check(r#""00.10""#, Some(10_000_000));
+        check(r#""11529215046.06846976""#, Some(1 << 60));
+        check(r#""-11529215046.06846976""#, Some(-(1 << 60)));
+        check(r#""11529215046.06846977""#, None);
+        check(r#""0.000000001""#, None); // nine decimals
+        check(r#""99999999999999999999""#, None); // above 2^64
+        check(r#""184467440737.1""#, None); // whole x 1e8 above 2^64
+        check(r#""1.""#, None);
+        check(r#"".5""#, None);
+        check(r#""1.-5""#, None);
+        check(r#""+1""#, None);
+        check(r#""--1""#, None);
+        check(r#""1e3""#, None);
+        check(r#""1,5""#, None);
+        check(r#""١""#, None); // a digit, but not ours
+        check(r#""""#, None);
+        check("10.05", None); // a float is never exact
+        check("10", None); // ten of what
+    }
+
+    #[test]
+    fn prices_are_shown_with_two_decimals_or_what_they_need() {
+        let check = |raw, shown| assert_eq!(show_price(Px::try_new(raw).unwrap()), shown);
+        check(100_000_000, "1.00");
+        check(1_050_000_000, "10.50");
+        check(12_345_000, "0.12345");
+        check(-1, "-0.00000001");
+        check(0, "0.00");
+    }
+
+    #[test]
+    fn sizes_and_spans_have_units() {
+        let check = |written, bytes| assert_eq!(read(written, size), bytes, "{written}");
+        check("4096", Some(4096));
+        check("0x1000", Some(4096));
+        check("1_000", Some(1000));
+        check(r#""4096 B""#, Some(4096));
+        check(r#""64KiB""#, Some(65_536));
+        check(r#""256 MiB""#, Some(256 << 20));
+        check(r#""2 GiB""#, Some(2 << 30));
+        check(r#""2 GB""#, None); // 1000 or 1024?
+        check(r#""2  GiB""#, None);
+        check(r#""GiB""#, None);
+        check(r#""17179869184 GiB""#, None); // 2^64
+        check(r#""18446744073709551616 B""#, None);
+        check("-1", None);
+        check("99999999999999999999", None);
+        check("1.5", None);
+        let check =
+            |written, nanos| assert_eq!(read(written, span).map(|n| n.0), nanos, "{written}");
+        check(r#""1500 ms""#, Some(1_500_000_000));
+        check(r#""90 s""#, Some(90_000_000_000));
+        check(r#""24 h""#, Some(86_400_000_000_000));
+        check(r#""1 d""#, Some(86_400_000_000_000));
+        check(r#""1000000000 d""#, None);
+        check("90", None); // of what
+        let shown = [1 << 30, 1 << 20, 1536, 7, 0].map(show_size);
+        assert_eq!(shown, ["1 GiB", "1 MiB", "1536 B", "7 B", "0 B"]);
+        let shown = [86_400_000_000_000, 5_400_000_000_000, 1_500_000_000, 7, 0];
+        let shown = shown.map(|nanos| show_span(Nanos(nanos)));
+        assert_eq!(shown, ["1 d", "90 min", "1500 ms", "7 ns", "0 ns"]);
+    }
+
+    #[test]
+    fn times_agree_with_the_calendar() {
+        let check = |written, seconds: Option<u64>| {
+            let expected = seconds.map(|s| s * 1_000_000_000);
+            assert_eq!(read(written, time).map(|n| n.0), expected, "{written}");
+        };
+        check("1970-01-01T00:00:00Z", Some(0));
+        check("1970-03-01T00:00:00Z", Some(59 * 86_400));
+        check("2000-02-29T12:00:00Z", Some(951_825_600));
+        check("2024-12-31T23:59:59Z", Some(1_735_689_599));
+        check("2030-01-01T00:00:00Z", Some(1_893_456_000));
+        check("2030-01-01T02:00:00+02:00", Some(1_893_456_000));
+        check("2029-12-31T19:00:00-05:00", Some(1_893_456_000));
+        check("1970-01-01T00:00:00+01:00", None); // 1969
+        check("0000-01-01T00:00:00Z", None);
+        check("9999-12-31T23:59:59Z", None); // above 2^64 ns
+        check("2030-01-01T00:00:00", None); // whose midnight
+        check("2030-01-01", None);
+        check(r#""2030-01-01T00:00:00Z""#, None);
+        assert_eq!(
+            read("1970-01-01T00:00:00.5Z", time),
+            Some(Nanos(500_000_000))
+        );
+    }
+
+    #[test]
+    fn hexadecimal_digits_come_in_pairs() {
+        assert_eq!(hex("00aF"), Some(vec![0x00, 0xaf]));
+        assert_eq!(hex(""), Some(vec![]));
+        for wrong in ["0", "0g", "+1", "a1b", "\u{e9}", " a"] {
+            assert_eq!(hex(wrong), None, "{wrong}");
+        }
+    }
+}
