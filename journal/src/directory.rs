@@ -12,7 +12,7 @@
 //! (nothing changes up to here, so a refusal leaves all as it was), keep and zero a torn tail,
 //! write metadata, then the ring's header; so the metadata is never behind the ring by a crash.
 
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::bytes::{to_u64, to_usize};
@@ -155,7 +155,7 @@ impl Directory {
                 Err(error) => return Err(JournalError::io(&path, "keep the torn tail")(error)),
             }
         }
-        let full = std::io::Error::other("too many side files of this index");
+        let full = Error::other("too many side files of this index");
         Err(JournalError::io(&self.dir, "keep the torn tail")(full))
     }
 }
@@ -251,8 +251,9 @@ fn create_new(
         ..Label::default()
     };
     write_header(&mut region, 0, &label);
+    // Only this page: a page that was synced faults again at its next store.
     region
-        .sync()
+        .sync_front(HEADER_PAGE_BYTES)
         .map_err(JournalError::io(&ring_new, "write it to disk"))?;
     let storage = &mut directory.storage;
     storage
@@ -419,7 +420,7 @@ fn write_header(region: &mut Region, slot: usize, label: &Label) {
 fn draw_uuid(dir: &Path) -> Result<Uuid, JournalError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
-        .map_err(|error| JournalError::io(dir, "draw a uuid")(error.into()))?;
+        .map_err(|error| JournalError::io(dir, "draw a uuid")(Error::other(error.to_string())))?;
     Ok(Uuid(bytes))
 }
 
@@ -430,7 +431,7 @@ fn read_boot_id() -> Result<Uuid, JournalError> {
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16)
         .map(|number| Uuid(number.to_be_bytes()))
-        .map_err(|error| JournalError::io(path, "understand it")(std::io::Error::other(error)))
+        .map_err(|error| JournalError::io(path, "understand it")(Error::other(error)))
 }
 
 #[cfg(test)]
