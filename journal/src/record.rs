@@ -1,8 +1,8 @@
 //! Record: one entry of the journal, the same bytes in the ring, on disk and to a standby.
 //!
 //! ```text
-//!  0        4          8                16               24      28    30   31    32      36        40
-//!  | crc32c | prev_crc | index          | time           | epoch | len |kind|flags| source| reserved| payload, zeros to 8
+//!  0        4          8       16      24      28    30     31      32       36         40
+//!  | crc32c | prev_crc | index | time  | epoch | len | kind | flags | source | reserved | payload
 //! ```
 //!
 //! All fields are little-endian. `crc32c` covers byte 4 to the end, padding included, so each
@@ -262,23 +262,34 @@ pub(crate) fn payload_mut(slot: &mut [u8], payload_bytes: u64) -> &mut [u8] {
 /// Finishes a slot that holds its payload: header, zero padding, and last the checksum, by a store
 /// that no earlier one can overtake. Whoever finds a matching checksum finds the whole record.
 pub(crate) fn seal(slot: &mut [u8], head: &Head) -> u32 {
-    let max = if head.kind == KIND_PAD { PAD_BYTES_MAX } else { RECORD_BYTES_MAX };
-    assert!(record_bytes(head.payload_bytes) <= max, "payload within its bound");
-    assert!(to_u64(slot.len()) == record_bytes(head.payload_bytes), "the slot fits the record");
-    let header = Header {
-        crc: U32::ZERO,
-        prev_crc: head.prev_crc.into(),
-        index: head.index.into(),
-        time: head.time.into(),
-        epoch: head.epoch.into(),
-        len: u16::try_from(head.payload_bytes).unwrap_or(u16::MAX).into(),
-        kind: head.kind,
-        flags: head.flags,
-        source: head.source.into(),
-        reserved: U32::ZERO,
+    let max = if head.kind == KIND_PAD {
+        PAD_BYTES_MAX
+    } else {
+        RECORD_BYTES_MAX
     };
+    assert!(
+        record_bytes(head.payload_bytes) <= max,
+        "payload within its bound"
+    );
+    assert!(
+        to_u64(slot.len()) == record_bytes(head.payload_bytes),
+        "the slot fits the record"
+    );
+    // Stored as whole words: the checksum reads words, and a load that spans two younger stores
+    // waits for both to reach the cache.
+    let words: [U64; 5] = [
+        u64::from(head.prev_crc) << 32,
+        head.index,
+        head.time,
+        u64::from(head.epoch)
+            | head.payload_bytes << 32
+            | u64::from(head.kind) << 48
+            | u64::from(head.flags) << 56,
+        u64::from(head.source),
+    ]
+    .map(U64::new);
     let (front, payload) = slot.split_at_mut(HEADER_LEN);
-    front.copy_from_slice(header.as_bytes());
+    front.copy_from_slice(words.as_bytes());
     payload[to_usize(head.payload_bytes)..].fill(0);
     let crc = crc32c::crc32c(&slot[CRC_END..]);
     if let Ok(word) = AtomicU32::mut_from_bytes(&mut slot[..CRC_END]) {
@@ -292,6 +303,7 @@ pub(crate) fn seal(slot: &mut [u8], head: &Head) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::RecordError::TooLong;
     use super::*;
     use proptest::prelude::*;
 
@@ -330,6 +342,7 @@ mod tests {
         let good = encoded(&sample(b"hello"));
         let pad = encoded(&Record { kind: KIND_PAD, ..sample(&[0; 24]) });
         let crc = u32::from_le_bytes(good[..4].try_into().unwrap());
+        let found = crc ^ 1;
         let wrong = {
             let mut bytes = good.clone();
             bytes[0] ^= 1;
@@ -348,9 +361,9 @@ mod tests {
             ("padding with bit",  patched(&good, 47, &[1]),        4096, Err(RecordError::Padding)),
             ("reserved",          patched(&good, 36, &[1]),        4096, Err(RecordError::Reserved { found: 1 })),
             ("index 0",           patched(&good, 8, &[0]),         4096, Err(RecordError::ZeroIndex)),
-            ("length",            patched(&good, 28, &[9]),        4096, Err(RecordError::TooLong { len: 9, room: 8 })),
-            ("limit",             good.clone(),                    40,   Err(RecordError::TooLong { len: 5, room: 0 })),
-            ("crc",               wrong,                           4096, Err(RecordError::Crc { expected: crc, found: crc ^ 1 })),
+            ("length",            patched(&good, 28, &[9]),        4096, Err(TooLong { len: 9, room: 8 })),
+            ("limit",             good.clone(),                    40,   Err(TooLong { len: 5, room: 0 })),
+            ("crc",               wrong,                           4096, Err(RecordError::Crc { expected: crc, found })),
             ("zeros",             vec![0; 48],                     4096, Err(RecordError::Empty)),
         ];
         for (label, bytes, limit, expected) in rows {
