@@ -1,10 +1,6 @@
 //! Configuration from outside: the example, every refusal with its words, secrets, and the
 //! commands.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops at the first surprise"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 use proptest::prelude::*;
 use std::ffi::OsStr;
@@ -26,10 +22,7 @@ fn parse(text: &str) -> Result<Config, String> {
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
     let errors = parse(text).expect_err("refused");
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|line| format!("{FILE}:{line}"))
-        .collect();
+    let expected: Vec<_> = expected.iter().map(|line| format!("{FILE}:{line}")).collect();
     let lines: Vec<_> = errors.lines().collect();
     assert_eq!(lines, expected, "of {text}");
 }
@@ -37,10 +30,7 @@ fn check(text: &str, expected: &[&str]) {
 /// One key of `[local]` or `[capacities]`, on line 2.
 #[track_caller]
 fn check_key(table: &str, written: &str, expected: &str) {
-    check(
-        &format!("[{table}]\n{written}\n"),
-        &[&format!("2: {table}.{expected}")],
-    );
+    check(&format!("[{table}]\n{written}\n"), &[&format!("2: {table}.{expected}")]);
 }
 
 #[test]
@@ -74,23 +64,14 @@ fn written_values_arrive() {
     let Config { local, logical } = parse(text).unwrap();
     assert_eq!(local.listen.to_string(), "[::1]:7");
     assert_eq!((local.data_dir.as_path(), local.node), (Path::new("/d"), 7));
-    assert_eq!(
-        (local.journal_ring_bytes, local.report_ring_bytes),
-        (1 << 20, 1 << 20)
-    );
+    assert_eq!((local.journal_ring_bytes, local.report_ring_bytes), (1 << 20, 1 << 20));
     assert_eq!((local.core, local.idle), (Some(0), Idle::Spin));
     assert_eq!(local.on_config_change, OnConfigChange::Apply);
     assert_eq!((local.lock_memory, local.open_at_start), (true, false));
     // Defaults give way to a smaller neighbour.
-    assert_eq!(
-        (local.reader_lag_max, local.logon_connections_max),
-        (1 << 19, 3)
-    );
+    assert_eq!((local.reader_lag_max, local.logon_connections_max), (1 << 19, 3));
     assert_eq!(logical.capacities.order_count_max, 1024);
-    assert_eq!(
-        logical.capacities.key_retention,
-        Nanos(90 * Nanos::SECOND.0)
-    );
+    assert_eq!(logical.capacities.key_retention, Nanos(90 * Nanos::SECOND.0));
     assert_eq!(logical.owners[0].orders_max, 1024);
 }
 
@@ -99,49 +80,22 @@ fn every_key_refuses_with_its_range_and_unit() {
     let local = |written: &str, expected: &str| check_key("local", written, expected);
     let address = "expected an address and port as a string, such as \"127.0.0.1:9700\"; came ";
     local("listen = 9700", &format!("listen: {address}9700"));
-    local(
-        "listen = 'localhost:1'",
-        &format!("listen: {address}\"localhost:1\""),
-    );
-    local(
-        "listen = '127.0.0.1:65536'",
-        &format!("listen: {address}\"127.0.0.1:65536\""),
-    );
+    local("listen = 'localhost:1'", &format!("listen: {address}\"localhost:1\""));
+    local("listen = '127.0.0.1:65536'", &format!("listen: {address}\"127.0.0.1:65536\""));
     local("data_dir = ''", "data_dir: expected a path; came \"\"");
-    local(
-        "node = 0",
-        "node: expected an integer in [1, 4294967294]; came 0",
-    );
-    local(
-        "node = -1",
-        "node: expected an integer in [1, 4294967294]; came -1",
-    );
-    local(
-        "node = 1.0",
-        "node: expected an integer in [1, 4294967294]; came the float 1.0",
-    );
-    local(
-        "core = 4096",
-        "core: expected an integer in [0, 4095]; came 4096",
-    );
+    local("node = 0", "node: expected an integer in [1, 4294967294]; came 0");
+    local("node = -1", "node: expected an integer in [1, 4294967294]; came -1");
+    local("node = 1.0", "node: expected an integer in [1, 4294967294]; came the float 1.0");
+    local("core = 4096", "core: expected an integer in [0, 4095]; came 4096");
     let choice = "idle: expected \"yield\", \"spin\" or \"park\"; came ";
     local("idle = 'Spin'", &format!("{choice}\"Spin\""));
     local("idle = true", &format!("{choice}true"));
     local("idle = []", &format!("{choice}an array of 0 values"));
     local("idle = {}", &format!("{choice}a table"));
     local("idle = 2030-01-01", &format!("{choice}the time 2030-01-01"));
-    local(
-        "config = 'yes'",
-        "config: expected \"refuse\" or \"apply\"; came \"yes\"",
-    );
-    local(
-        "lock_memory = 1",
-        "lock_memory: expected true or false; came 1",
-    );
-    local(
-        "open_at_start = 'no'",
-        "open_at_start: expected true or false; came \"no\"",
-    );
+    local("config = 'yes'", "config: expected \"refuse\" or \"apply\"; came \"yes\"");
+    local("lock_memory = 1", "lock_memory: expected true or false; came 1");
+    local("open_at_start = 'no'", "open_at_start: expected true or false; came \"no\"");
     let ring = "expected a power of two of bytes in [1 MiB, 64 GiB], such as \"256 MiB\"; came ";
     for (key, written, came) in [
         ("journal_ring_bytes", "'512 KiB'", "\"512 KiB\""),
@@ -151,17 +105,11 @@ fn every_key_refuses_with_its_range_and_unit() {
         ("report_ring_bytes", "'256 MB'", "\"256 MB\""),
         ("report_ring_bytes", "-1", "-1"),
     ] {
-        local(
-            &format!("{key} = {written}"),
-            &format!("{key}: {ring}{came}"),
-        );
+        local(&format!("{key} = {written}"), &format!("{key}: {ring}{came}"));
     }
     let lag = "expected a size in [64 KiB, 128 MiB], the upper end being half of \
                report_ring_bytes; came ";
-    local(
-        "reader_lag_max = '129 MiB'",
-        &format!("reader_lag_max: {lag}\"129 MiB\""),
-    );
+    local("reader_lag_max = '129 MiB'", &format!("reader_lag_max: {lag}\"129 MiB\""));
     local("reader_lag_max = 1", &format!("reader_lag_max: {lag}1"));
     let connections = "connection_count_max: expected an integer in [1, 65536]; came 0";
     local("connection_count_max = 0", connections);
@@ -179,10 +127,7 @@ fn every_key_refuses_with_its_range_and_unit() {
     let retention = "key_retention: expected a span in [1 s, 30 d] as a string, such as \"24 h\" \
                      (units ms, s, min, h, d); came ";
     capacities("key_retention = 24", &format!("{retention}24"));
-    capacities(
-        "key_retention = '999 ms'",
-        &format!("{retention}\"999 ms\""),
-    );
+    capacities("key_retention = '999 ms'", &format!("{retention}\"999 ms\""));
     capacities("key_retention = '31 d'", &format!("{retention}\"31 d\""));
     let orders = "order_count_max: expected an integer in [64, 1048576]; came 1048577";
     capacities("order_count_max = 1_048_577", orders);
@@ -221,14 +166,8 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
              \"capacity\"",
         ],
     );
-    check(
-        "[[local]]",
-        &["1: local: expected a table, [local]; came an array of 1 values"],
-    );
-    check(
-        "local = 1",
-        &["1: local: expected a table, [local]; came 1"],
-    );
+    check("[[local]]", &["1: local: expected a table, [local]; came an array of 1 values"]);
+    check("local = 1", &["1: local: expected a table, [local]; came 1"]);
 }
 
 /// A market of one instrument, one firm and no key, with one line exchanged for another.
@@ -247,18 +186,10 @@ fn instruments_are_checked() {
                   blanks, used once; came ";
     for wrong in ["''", "'A B'", "'ABCDEFGHIJKLMNOPQ'", "'\u{e9}'"] {
         let came = wrong.replace('\'', "\"");
-        check(
-            "symbol = 'X'",
-            &format!("symbol = {wrong}"),
-            &[&format!("{symbol}{came}")],
-        );
+        check("symbol = 'X'", &format!("symbol = {wrong}"), &[&format!("{symbol}{came}")]);
     }
     let price = "a price as a string, such as \"10.05\", with at most 8 decimals";
-    for (wrong, came) in [
-        ("0.05", "the float 0.05"),
-        ("'0'", "\"0\""),
-        ("'-1'", "\"-1\""),
-    ] {
+    for (wrong, came) in [("0.05", "the float 0.05"), ("'0'", "\"0\""), ("'-1'", "\"-1\"")] {
         let expected = format!("3: instrument[1].tick: expected {price}, above 0; came {came}");
         check("tick = '0.05'", &format!("tick = {wrong}"), &[&expected]);
     }
@@ -279,11 +210,7 @@ fn instruments_are_checked() {
     let twice =
         "[[instrument]]\nsymbol='X'\ntick='1'\nlot=1\nlow_limit='1'\nhigh_limit='1'\n[[owner]]";
     let used = "a value used once; line 2 has it already; came X";
-    check(
-        "[[owner]]",
-        twice,
-        &[&format!("8: instrument[2].symbol: expected {used}")],
-    );
+    check("[[owner]]", twice, &[&format!("8: instrument[2].symbol: expected {used}")]);
     let none = "instrument: expected at least one table [[instrument]], as the file gives a \
                 market; came nothing";
     let errors = parse("[[owner]]\nid = 9\nname = 'F'\naccounts = []").unwrap_err();
@@ -300,11 +227,7 @@ fn owners_and_accounts_are_checked() {
     let accounts = "10: owner[1].accounts: expected an array of integers in [1, 4294967294]; came ";
     check("accounts = [1]", "accounts = 1", &[&format!("{accounts}1")]);
     let null = "accounts = [1, 4294967295]";
-    check(
-        "accounts = [1]",
-        null,
-        &[&format!("{accounts}an array of 2 values")],
-    );
+    check("accounts = [1]", null, &[&format!("{accounts}an array of 2 values")]);
     check(
         "accounts = [1]",
         "accounts = [1, 1]\n[[owner]]\nid = 9\nname = 'G'\norders_max = 262_145\naccounts = [1]",
@@ -333,10 +256,7 @@ fn tables_that_the_engine_has_no_room_for() {
     check(
         &text,
         &[
-            &format!(
-                "{}: instrument: {all} [[instrument]]; came 1025",
-                11 + 1023 * 10
-            ),
+            &format!("{}: instrument: {all} [[instrument]]; came 1025", 11 + 1023 * 10),
             &format!("{}: owner: {all} [[owner]]; came 1025", 17 + 1023 * 10),
         ],
     );
@@ -354,17 +274,10 @@ fn syntax_comes_first_and_all_of_it() {
     let text = "[local]\nnode = \nidle = 'x'\nnode = 1\nsecret = 5ec2e7\n";
     let errors = Config::from_toml(Path::new(FILE), text, &|_| None).unwrap_err();
     let places = errors.as_slice().iter().map(|e| (e.line, e.came.as_str()));
-    let expected = [
-        (2, "\"node =\""),
-        (4, "\"node = 1\""),
-        (5, "a line that is not shown"),
-    ];
+    let expected = [(2, "\"node =\""), (4, "\"node = 1\""), (5, "a line that is not shown")];
     assert_eq!(places.collect::<Vec<_>>(), expected);
     let errors = errors.to_string();
-    assert!(
-        errors.starts_with("t.toml:2: expected TOML (string"),
-        "{errors}"
-    );
+    assert!(errors.starts_with("t.toml:2: expected TOML (string"), "{errors}");
     assert!(!errors.contains("5ec2e7"), "{errors}");
 }
 
@@ -389,10 +302,8 @@ fn secrets_come_from_a_private_file_or_the_environment() {
     let main = directory.path().join("t.toml");
     let stored = format!("'k.1-x' = '{}'", "0c".repeat(33));
     keys_file(directory.path(), &stored, 0o600);
-    let text = with_keys(
-        "keys_file = 'keys.toml'",
-        &format!("{KEY}not_after = 1970-01-01T00:00:01Z"),
-    );
+    let text =
+        with_keys("keys_file = 'keys.toml'", &format!("{KEY}not_after = 1970-01-01T00:00:01Z"));
     let config = Config::from_toml(&main, &text, &|_| None).unwrap();
     let [key] = config.local.keys.as_slice() else {
         panic!("one key");
@@ -400,10 +311,7 @@ fn secrets_come_from_a_private_file_or_the_environment() {
     assert_eq!((key.id.as_str(), key.owner), ("k.1-x", OwnerIdx(0)));
     assert_eq!(key.not_after, Some(Nanos::SECOND));
     assert_eq!(key.secret.octets(), [0x0c; 33]);
-    assert_eq!(
-        config.local.data_dir,
-        directory.path().join("./tidegate-data")
-    );
+    assert_eq!(config.local.data_dir, directory.path().join("./tidegate-data"));
 
     // The environment wins, and is asked for nothing else.
     let environment = |name: &str| (name == "TIDEGATE_KEY_K_1_X").then(|| "0D".repeat(32));
@@ -413,14 +321,8 @@ fn secrets_come_from_a_private_file_or_the_environment() {
     assert_eq!(config.local.keys[0].secret.octets(), [0x0d; 32]);
 
     let shown = format!("{config:?}");
-    assert!(
-        shown.contains("Secret(..)") && !shown.contains("13, 13"),
-        "{shown}"
-    );
-    assert!(
-        !shown.contains("0d0d") && !shown.contains("0D0D"),
-        "{shown}"
-    );
+    assert!(shown.contains("Secret(..)") && !shown.contains("13, 13"), "{shown}");
+    assert!(!shown.contains("0d0d") && !shown.contains("0D0D"), "{shown}");
 }
 
 #[test]
@@ -428,39 +330,27 @@ fn keys_are_checked() {
     let check = |keys: &str, expected: &[&str]| check(&with_keys("", keys), expected);
     check(
         KEY,
-        &[
-            "14: key[1].id: expected a secret for \"k.1-x\" in keys_file or in \
-                  TIDEGATE_KEY_K_1_X; came nothing",
-        ],
+        &["14: key[1].id: expected a secret for \"k.1-x\" in keys_file or in \
+                  TIDEGATE_KEY_K_1_X; came nothing"],
     );
     let id = "14: key[1].id: expected 1 to 32 of A-Z a-z 0-9 . _ -, used once; came ";
     check("[[key]]\nid = 'a b'\nowner = 9", &[&format!("{id}\"a b\"")]);
     let long = "i".repeat(33);
-    check(
-        &format!("[[key]]\nid = '{long}'\nowner = 9"),
-        &[&format!("{id}\"{long}\"")],
-    );
+    check(&format!("[[key]]\nid = '{long}'\nowner = 9"), &[&format!("{id}\"{long}\"")]);
     let owner = "15: key[1].owner: expected the id of an [[owner]]; came 8";
     check("[[key]]\nid = 'a'\nowner = 8", &[owner]);
     let time = "16: key[1].not_after: expected a time with an offset from 1970 on, such as \
                 2030-01-01T00:00:00Z, unquoted; came the time 2030-01-01";
     let none = "14: key[1].id: expected a secret for \"a\" in keys_file or in TIDEGATE_KEY_A; came \
                 nothing";
-    check(
-        "[[key]]\nid = 'a'\nowner = 9\nnot_after = 2030-01-01",
-        &[none, time],
-    );
+    check("[[key]]\nid = 'a'\nowner = 9\nnot_after = 2030-01-01", &[none, time]);
     let secret = "16: key[1].secret: expected no secret in this file: put a new one into \
                   keys_file; came a value, not shown";
-    check(
-        "[[key]]\nid = 'a'\nowner = 9\nsecret = 'hunter2'",
-        &[none, secret],
-    );
+    check("[[key]]\nid = 'a'\nowner = 9\nsecret = 'hunter2'", &[none, secret]);
 
     let same = "[[key]]\nid='a-1'\nowner=9\n[[key]]\nid='A.1'\nowner=9\n[[key]]\nid='c'\nowner=9";
-    let errors = Config::from_toml(Path::new(FILE), &with_keys("", same), &|_| {
-        Some("0c".repeat(32))
-    });
+    let errors =
+        Config::from_toml(Path::new(FILE), &with_keys("", same), &|_| Some("0c".repeat(32)));
     let expected = [
         "t.toml:17: key[2].id: expected an id whose variable TIDEGATE_KEY_A_1 no other key has; \
          see line 14; came \"A.1\"",
@@ -469,9 +359,7 @@ fn keys_are_checked() {
     assert_eq!(errors.unwrap_err().to_string(), expected.join("\n"));
 
     let short = "0c".repeat(31);
-    let errors = Config::from_toml(Path::new(FILE), &with_keys("", KEY), &|_| {
-        Some(short.clone())
-    });
+    let errors = Config::from_toml(Path::new(FILE), &with_keys("", KEY), &|_| Some(short.clone()));
     let expected = "t.toml:14: key[1].id: expected a string of 64 to 512 hexadecimal digits (32 to \
                     256 octets) in the environment variable TIDEGATE_KEY_K_1_X; came another \
                     value, not shown";
@@ -511,27 +399,16 @@ fn the_keys_file_is_checked_and_never_shown() {
     }
     let near =
         format!("{shown}:2: expected the id of a [[key]], perhaps \"k.1-x\"; came key \"k.1_x\"");
-    keys_file(
-        directory.path(),
-        &format!("{good}'k.1_x' = '5ec2e7'"),
-        0o600,
-    );
+    keys_file(directory.path(), &format!("{good}'k.1_x' = '5ec2e7'"), 0o600);
     check(&[near]);
     let dotted = "expected the id of a [[key]], in quotes if it has a dot; came key \"k\"";
     keys_file(directory.path(), &format!("{good}k.1-x = '5ec2e7'"), 0o600);
     check(&[format!("{shown}:2: {dotted}")]);
     keys_file(directory.path(), "'k.1-x' = 5ec2e7\n", 0o600);
-    let errors = Config::from_toml(&main, &text, &|_| None)
-        .expect_err("refused")
-        .to_string();
-    assert!(
-        errors.starts_with(&format!("{shown}:1: ")) && !errors.contains("5ec2e7"),
-        "{errors}"
-    );
+    let errors = Config::from_toml(&main, &text, &|_| None).expect_err("refused").to_string();
+    assert!(errors.starts_with(&format!("{shown}:1: ")) && !errors.contains("5ec2e7"), "{errors}");
     keys_file(directory.path(), &"#".repeat((1 << 20) + 1), 0o600);
-    check(&[refused(
-        "a file of UTF-8 text up to 1 MiB; came a longer one",
-    )]);
+    check(&[refused("a file of UTF-8 text up to 1 MiB; came a longer one")]);
     // Neither a directory nor a pipe, of which nobody would wait for the other end.
     fs::remove_file(&path).unwrap();
     let made = Command::new("mkfifo").arg(&path).status().unwrap();
@@ -551,11 +428,7 @@ fn public_keys_stay_on_loopback() {
         let expected = format!("2: local.listen: {expected}{listen}");
         check(&format!("[local]\nlisten = '{listen}'\n"), &[&expected]);
         let example = EXAMPLE.replace("127.0.0.1:9700", listen);
-        let line = EXAMPLE
-            .lines()
-            .position(|l| l.starts_with("listen"))
-            .unwrap()
-            + 1;
+        let line = EXAMPLE.lines().position(|l| l.starts_with("listen")).unwrap() + 1;
         check(&example, &[&expected.replacen('2', &line.to_string(), 1)]);
     };
     check_listen("0.0.0.0:9700");
@@ -569,19 +442,9 @@ fn public_keys_stay_on_loopback() {
     let expected = format!("t.toml:2: local.listen: {expected}0.0.0.0:1");
     assert_eq!(parse("a1".repeat(32)).unwrap_err().to_string(), expected);
     assert!(parse("a1".repeat(33)).is_ok());
-    let moved = Config::demo()
-        .with_listen("0.0.0.0:1".parse().unwrap())
-        .unwrap_err();
-    assert!(
-        moved
-            .to_string()
-            .starts_with("command line: --listen: expected a loopback address")
-    );
-    assert!(
-        Config::demo()
-            .with_listen("[::1]:0".parse().unwrap())
-            .is_ok()
-    );
+    let moved = Config::demo().with_listen("0.0.0.0:1".parse().unwrap()).unwrap_err();
+    assert!(moved.to_string().starts_with("command line: --listen: expected a loopback address"));
+    assert!(Config::demo().with_listen("[::1]:0".parse().unwrap()).is_ok());
 }
 
 proptest! {
@@ -630,10 +493,7 @@ fn the_printed_example_is_accepted() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["ok"], true);
     assert_eq!(json["memory_bytes"], Config::demo().memory_bytes());
-    assert_eq!(
-        json["instruments"],
-        serde_json::json!(["AAA", "BBB", "CCC"])
-    );
+    assert_eq!(json["instruments"], serde_json::json!(["AAA", "BBB", "CCC"]));
 }
 
 #[test]
@@ -643,14 +503,8 @@ fn a_refused_configuration_or_command_line_ends_with_2() {
     fs::write(&file, "[local]\nnode = 0\nidle = 1\n").unwrap();
     let file = file.to_str().unwrap();
     let (output, out, err) = tidegate(&["config", "check", file]);
-    assert_eq!(
-        (output.status.code(), out.as_str(), err.lines().count()),
-        (Some(2), "", 2)
-    );
-    assert!(
-        err.starts_with(&format!("{file}:2: local.node: expected")),
-        "{err}"
-    );
+    assert_eq!((output.status.code(), out.as_str(), err.lines().count()), (Some(2), "", 2));
+    assert!(err.starts_with(&format!("{file}:2: local.node: expected")), "{err}");
     let (output, out, err) = tidegate(&["config", "check", file, "--json"]);
     assert_eq!((output.status.code(), err.as_str()), (Some(2), ""));
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
@@ -658,29 +512,14 @@ fn a_refused_configuration_or_command_line_ends_with_2() {
         "file": file, "line": 2, "key": "local.node",
         "expected": "an integer in [1, 4294967294]", "came": "0",
     });
-    assert_eq!(
-        (&json["ok"], &json["errors"][0]),
-        (&false.into(), &expected)
-    );
+    assert_eq!((&json["ok"], &json["errors"][0]), (&false.into(), &expected));
     fs::write(file, b"node = 1\n\xff").unwrap();
     let (output, _, err) = tidegate(&["config", "check", file]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        err.contains("expected a readable file of UTF-8 text up to 1 MiB; came"),
-        "{err}"
-    );
-    for wrong in [
-        &["config", "check", "/nonexistent"][..],
-        &["config", "chek"],
-        &["--port"],
-        &[],
-    ] {
+    assert!(err.contains("expected a readable file of UTF-8 text up to 1 MiB; came"), "{err}");
+    for wrong in [&["config", "check", "/nonexistent"][..], &["config", "chek"], &["--port"], &[]] {
         let (output, out, err) = tidegate(wrong);
-        assert_eq!(
-            (output.status.code(), out.as_str()),
-            (Some(2), ""),
-            "{wrong:?}"
-        );
+        assert_eq!((output.status.code(), out.as_str()), (Some(2), ""), "{wrong:?}");
         assert!(!err.is_empty(), "{wrong:?}");
     }
 }
@@ -700,10 +539,7 @@ fn the_environment_of_the_process_is_read() {
     assert_eq!(run("0c".repeat(32).as_ref())["ok"], true);
     for wrong in [&b""[..], b"0c", b"\xff"] {
         let json = run(OsStr::from_bytes(wrong));
-        assert_eq!(
-            (&json["ok"], &json["errors"][0]["key"]),
-            (&false.into(), &"key[1].id".into())
-        );
+        assert_eq!((&json["ok"], &json["errors"][0]["key"]), (&false.into(), &"key[1].id".into()));
     }
 }
 
@@ -711,12 +547,7 @@ fn the_environment_of_the_process_is_read() {
 fn help_teaches() {
     let (output, help, _) = tidegate(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    for part in [
-        "First steps",
-        "tidegate config example",
-        "Exit codes",
-        "gate between",
-    ] {
+    for part in ["First steps", "tidegate config example", "Exit codes", "gate between"] {
         assert!(help.contains(part), "{part} in {help}");
     }
 }

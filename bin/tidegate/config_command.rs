@@ -53,10 +53,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn check(file: Option<&Path>, is_json: bool) -> ExitCode {
     let name = file.map_or_else(|| BUILT_IN.to_owned(), |file| file.display().to_string());
-    match (
-        file.map_or_else(|| Ok(Config::demo()), Config::load),
-        is_json,
-    ) {
+    match (file.map_or_else(|| Ok(Config::demo()), Config::load), is_json) {
         (Ok(config), true) => print(&to_line(&as_json(&name, &config)), ExitCode::SUCCESS),
         (Ok(config), false) => print(&as_text(&name, &config), ExitCode::SUCCESS),
         (Err(errors), true) => print(&to_line(&errors_as_json(&name, &errors)), refused()),

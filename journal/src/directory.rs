@@ -400,11 +400,7 @@ mod tests {
     use crate::storage::{MemoryStorage, PageFate};
 
     fn label(generation: u64) -> Label {
-        Label {
-            generation,
-            ring_bytes: crate::RING_BYTES_MIN,
-            ..Label::default()
-        }
+        Label { generation, ring_bytes: crate::RING_BYTES_MIN, ..Label::default() }
     }
 
     /// Power is cut while a label is written, whatever reached the medium: the metadata says the
@@ -412,12 +408,7 @@ mod tests {
     #[test]
     fn a_power_cut_leaves_the_old_label_or_the_new() {
         for generation in 2..6 {
-            for fate in [
-                PageFate::Old,
-                PageFate::New,
-                PageFate::Torn(0),
-                PageFate::Torn(600),
-            ] {
+            for fate in [PageFate::Old, PageFate::New, PageFate::Torn(0), PageFate::Torn(600)] {
                 let mut storage = MemoryStorage::new();
                 storage.create(META_FILE, META_FILE_BYTES).unwrap();
                 storage.sync_names().unwrap();
@@ -427,15 +418,11 @@ mod tests {
                 }
                 let slot = usize::from(generation % 2 == 0);
                 let bytes = label(generation).encode(META_MAGIC);
-                storage
-                    .write_at(META_FILE, META_SLOTS[slot], &bytes)
-                    .unwrap();
+                storage.write_at(META_FILE, META_SLOTS[slot], &bytes).unwrap();
                 storage.cut_power(|_, _| fate);
                 let dir = Path::new("");
                 let found = read_labels(&storage, dir, META_FILE, META_SLOTS, META_MAGIC);
-                let Ok(Some(Labelled::Good(found, _))) = found else {
-                    panic!("{found:?}")
-                };
+                let Ok(Some(Labelled::Good(found, _))) = found else { panic!("{found:?}") };
                 let is_new = matches!(fate, PageFate::New | PageFate::Torn(600));
                 assert_eq!(found, label(generation - u64::from(!is_new)), "{fate:?}");
             }

@@ -33,9 +33,7 @@ impl Found {
         let meta = read_labels(storage, dir, META_FILE, META_SLOTS, META_MAGIC)?;
         let ring = read_labels(storage, dir, RING_FILE, RING_SLOTS, RING_MAGIC)?;
         let path = dir.join(RING_FILE);
-        let bytes = storage
-            .len(RING_FILE)
-            .map_err(JournalError::io(&path, "read its length"))?;
+        let bytes = storage.len(RING_FILE).map_err(JournalError::io(&path, "read its length"))?;
         Ok(Self {
             meta,
             ring,
@@ -104,11 +102,9 @@ impl Found {
             }
             RefusalKind::MetadataDamaged => (META_FILE, whole(), "none".to_owned()),
             RefusalKind::MetadataVersion => (META_FILE, our_version(), version(self.meta)),
-            RefusalKind::RingMissing => (
-                RING_FILE,
-                format!("the ring of journal {}", meta.journal_uuid),
-                "none".to_owned(),
-            ),
+            RefusalKind::RingMissing => {
+                (RING_FILE, format!("the ring of journal {}", meta.journal_uuid), "none".to_owned())
+            }
             RefusalKind::RingDamaged => (RING_FILE, whole(), "none".to_owned()),
             RefusalKind::RingVersion => (RING_FILE, our_version(), version(self.ring)),
             RefusalKind::RingLength => (
@@ -145,14 +141,7 @@ impl Found {
                 unreachable!("refused by the scan, not by the labels")
             }
         };
-        Box::new(Refusal {
-            kind,
-            path: dir.join(file),
-            offset: None,
-            expected,
-            found,
-        })
-        .into()
+        Box::new(Refusal { kind, path: dir.join(file), offset: None, expected, found }).into()
     }
 }
 
@@ -165,11 +154,7 @@ pub(crate) fn read_labels(
     magic: [u8; 8],
 ) -> Result<Option<Labelled>, JournalError> {
     let path = dir.join(name);
-    if storage
-        .len(name)
-        .map_err(JournalError::io(&path, "read its length"))?
-        .is_none()
-    {
+    if storage.len(name).map_err(JournalError::io(&path, "read its length"))?.is_none() {
         return Ok(None);
     }
     let mut labels = [[0; LABEL_BYTES]; 2];
@@ -198,9 +183,7 @@ fn is_unused(storage: &DirStorage, path: &Path) -> Result<bool, JournalError> {
     let mut offset = HEADER_PAGE_BYTES;
     while offset < len {
         let piece = to_usize(len - offset).min(buffer.len());
-        storage
-            .read_at(RING_FILE, offset, &mut buffer[..piece])
-            .map_err(fail())?;
+        storage.read_at(RING_FILE, offset, &mut buffer[..piece]).map_err(fail())?;
         if !is_zero(&buffer[..piece]) {
             return Ok(false);
         }

@@ -87,11 +87,7 @@ fn ours(facts: IdentityFacts) -> bool {
 }
 
 pub(crate) const IDENTITY_CASES: [IdentityCase; 20] = [
-    case(
-        "no journal",
-        |f| f.meta == Meta::Absent && f.ring == RingFile::Absent,
-        Identity::Create,
-    ),
+    case("no journal", |f| f.meta == Meta::Absent && f.ring == RingFile::Absent, Identity::Create),
     // The metadata gets its name last, and no record is written before.
     case(
         "creation cut short",
@@ -118,11 +114,7 @@ pub(crate) const IDENTITY_CASES: [IdentityCase; 20] = [
         |f| f.meta == Meta::Absent && f.ring == RingFile::WrongLength,
         refuse(RefusalKind::RingLength),
     ),
-    case(
-        "metadata damaged",
-        |f| f.meta == Meta::Damaged,
-        refuse(RefusalKind::MetadataDamaged),
-    ),
+    case("metadata damaged", |f| f.meta == Meta::Damaged, refuse(RefusalKind::MetadataDamaged)),
     case(
         "metadata of another version",
         |f| f.meta == Meta::OtherVersion,
@@ -164,11 +156,7 @@ pub(crate) const IDENTITY_CASES: [IdentityCase; 20] = [
         |f| pair(f) && f.same_journal && f.same_node && !f.meta_current,
         refuse(RefusalKind::MetadataOlder),
     ),
-    case(
-        "size changed",
-        |f| ours(f) && !f.same_size,
-        refuse(RefusalKind::RingBytesChanged),
-    ),
+    case("size changed", |f| ours(f) && !f.same_size, refuse(RefusalKind::RingBytesChanged)),
     case(
         "copy",
         |f| ours(f) && f.same_size && !f.same_file && !f.copy_accepted,

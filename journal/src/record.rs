@@ -262,19 +262,9 @@ pub(crate) fn payload_mut(slot: &mut [u8], payload_bytes: u64) -> &mut [u8] {
 /// Finishes a slot that holds its payload: header, zero padding, and last the checksum, by a store
 /// that no earlier one can overtake. Whoever finds a matching checksum finds the whole record.
 pub(crate) fn seal(slot: &mut [u8], head: &Head) -> u32 {
-    let max = if head.kind == KIND_PAD {
-        PAD_BYTES_MAX
-    } else {
-        RECORD_BYTES_MAX
-    };
-    assert!(
-        record_bytes(head.payload_bytes) <= max,
-        "payload within its bound"
-    );
-    assert!(
-        to_u64(slot.len()) == record_bytes(head.payload_bytes),
-        "the slot fits the record"
-    );
+    let max = if head.kind == KIND_PAD { PAD_BYTES_MAX } else { RECORD_BYTES_MAX };
+    assert!(record_bytes(head.payload_bytes) <= max, "payload within its bound");
+    assert!(to_u64(slot.len()) == record_bytes(head.payload_bytes), "the slot fits the record");
     // Stored as whole words: the checksum reads words, and a load that spans two younger stores
     // waits for both to reach the cache.
     let words: [U64; 5] = [

@@ -35,16 +35,9 @@ fn check_corrupt(dir: &Path, image: &Image, n: usize, bytes: &[u8]) {
     image.write(bytes);
     let refusal = refusal(dir);
     let offset = u64::try_from(image.places[n].start).unwrap();
-    assert_eq!(
-        (refusal.kind, refusal.offset),
-        (RefusalKind::Corrupt, Some(offset))
-    );
+    assert_eq!((refusal.kind, refusal.offset), (RefusalKind::Corrupt, Some(offset)));
     assert_eq!(refusal.path, image.path);
-    assert_eq!(
-        std::fs::read(&image.path).unwrap(),
-        bytes,
-        "a refusal changes nothing"
-    );
+    assert_eq!(std::fs::read(&image.path).unwrap(), bytes, "a refusal changes nothing");
     assert!(side_files(dir).is_empty());
     let (count, end, stop) = read(dir);
     assert_eq!((count, end), (n, offset));
@@ -65,10 +58,7 @@ fn check_torn(dir: &Path, image: &Image, bytes: &[u8]) {
     let torn = recovery.torn.unwrap();
     let kept = std::fs::read(&torn.side_file).unwrap();
     assert_eq!(kept, bytes[start..start + kept.len()]);
-    assert!(
-        bytes[start + kept.len()..].iter().all(|byte| *byte == 0),
-        "all of it is kept"
-    );
+    assert!(bytes[start + kept.len()..].iter().all(|byte| *byte == 0), "all of it is kept");
     std::fs::remove_file(torn.side_file).unwrap();
 }
 
@@ -78,11 +68,7 @@ fn every_flipped_bit_is_noticed() {
     let image = build(dir.path(), 40);
     let last = image.places.len() - 1;
     let is_pad = |place: &Place| image.bytes[place.start + 30] == journal::KIND_PAD;
-    let pad = image
-        .places
-        .iter()
-        .position(is_pad)
-        .expect("a pad is among them");
+    let pad = image.places.iter().position(is_pad).expect("a pad is among them");
     for n in [0, 1, 7, pad - 1, pad, pad + 1, last - 1, last] {
         let Place { start, end } = image.places[n];
         let header = start * 8..(start + 40) * 8;
@@ -131,10 +117,7 @@ fn exchanged_and_repeated_records_are_refused() {
         std::fs::write(&path, &bytes).unwrap();
         let refusal = refusal(dir.path());
         let offset = Some(u64::try_from(at(to).start).unwrap());
-        assert_eq!(
-            (refusal.kind, refusal.offset),
-            (RefusalKind::Corrupt, offset)
-        );
+        assert_eq!((refusal.kind, refusal.offset), (RefusalKind::Corrupt, offset));
     }
     // The last one replaced by an older one: nothing newer is behind it, so it is a torn tail.
     bytes = whole.clone();
@@ -226,11 +209,7 @@ fn after_a_clean_stop_the_last_record_is_vouched_for() {
         bytes[last..last + 4].copy_from_slice(&crc.to_le_bytes());
         bytes
     };
-    for (label, bytes) in [
-        ("zeroed", zeroed),
-        ("flipped", flipped),
-        ("replaced", replaced),
-    ] {
+    for (label, bytes) in [("zeroed", zeroed), ("flipped", flipped), ("replaced", replaced)] {
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(refusal(dir.path()).kind, RefusalKind::LostTail, "{label}");
         let (_, _, stop) = read(dir.path());

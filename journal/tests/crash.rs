@@ -22,11 +22,7 @@ fn check(dir: &Path, image: &Image, bytes: &[u8], options: &RingOptions) {
         bytes[place.start..place.end] == image.bytes[place.start..place.end]
     };
     let kept = image.places.iter().take_while(whole).count();
-    let head = if kept == 0 {
-        PAGE
-    } else {
-        image.places[kept - 1].end
-    };
+    let head = if kept == 0 { PAGE } else { image.places[kept - 1].end };
     let torn = used(&bytes[head..]);
 
     let mut reader = Reader::open(dir).unwrap();
@@ -60,10 +56,7 @@ fn check(dir: &Path, image: &Image, bytes: &[u8], options: &RingOptions) {
     let side_files = side_files(dir);
     if let Some(torn_tail) = recovery.torn {
         assert_eq!(side_files, std::slice::from_ref(&torn_tail.side_file));
-        assert_eq!(
-            std::fs::read(&torn_tail.side_file).unwrap(),
-            bytes[head..head + torn]
-        );
+        assert_eq!(std::fs::read(&torn_tail.side_file).unwrap(), bytes[head..head + torn]);
         assert_eq!(torn_tail.index, recovery.last_index + 1);
         std::fs::remove_file(torn_tail.side_file).unwrap();
     } else {
@@ -115,10 +108,7 @@ fn a_power_cut_keeps_the_prefix_under_a_new_incarnation() {
     let dir = temp_dir();
     let image = small(dir.path());
     // Each open writes its boot id, so the machine restarts anew for each cut.
-    let options = RingOptions {
-        boot_id: Some(OTHER_BOOT),
-        ..options()
-    };
+    let options = RingOptions { boot_id: Some(OTHER_BOOT), ..options() };
     for cut in (PAGE..=image.end()).step_by(97) {
         let mut bytes = image.bytes.clone();
         bytes[cut..].fill(0);
@@ -154,10 +144,7 @@ fn a_clean_stop_is_told_from_a_kill() {
     let index = ring.last_index();
     ring.close().unwrap();
     // Another boot after a clean stop has lost nothing.
-    let options = RingOptions {
-        boot_id: Some(OTHER_BOOT),
-        ..options()
-    };
+    let options = RingOptions { boot_id: Some(OTHER_BOOT), ..options() };
     let (ring, recovery) = Ring::open(dir.path(), &options).unwrap();
     assert!(recovery.clean && recovery.incarnation_changed.is_none());
     assert_eq!((recovery.case, recovery.last_index), ("clean stop", index));

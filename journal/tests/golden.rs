@@ -43,34 +43,18 @@ fn the_format_has_not_changed() {
     let dir = temp_dir();
     let (mut ring, _) = Ring::create(dir.path(), &options()).unwrap();
     ring.append(0x0102_0304_0506_0708, 1, 1, 0, 0, b"").unwrap();
-    ring.append(
-        1_700_000_000_000_000_000,
-        1,
-        2,
-        0x80,
-        0xa1b2_c3d4,
-        b"12345678",
-    )
-    .unwrap();
-    ring.append(1_700_000_000_000_000_001, 2, 254, 0xff, 5, b"odd")
-        .unwrap();
+    ring.append(1_700_000_000_000_000_000, 1, 2, 0x80, 0xa1b2_c3d4, b"12345678").unwrap();
+    ring.append(1_700_000_000_000_000_001, 2, 254, 0xff, 5, b"odd").unwrap();
     // Most of the segment, then one that no longer fits: a pad comes before it.
-    ring.append(1_700_000_000_000_000_002, 2, 3, 0, 5, &[0; 4056])
-        .unwrap();
-    ring.append(1_700_000_000_000_000_003, 2, 3, 0, 5, &[0; 3800])
-        .unwrap();
-    ring.append(1_700_000_000_000_000_004, 2, 4, 0, 6, &[b'p'; 90])
-        .unwrap();
+    ring.append(1_700_000_000_000_000_002, 2, 3, 0, 5, &[0; 4056]).unwrap();
+    ring.append(1_700_000_000_000_000_003, 2, 3, 0, 5, &[0; 3800]).unwrap();
+    ring.append(1_700_000_000_000_000_004, 2, 4, 0, 6, &[b'p'; 90]).unwrap();
     ring.close().unwrap();
 
     let ring_bytes = std::fs::read(dir.path().join(RING_FILE)).unwrap();
     let meta_bytes = std::fs::read(dir.path().join(META_FILE)).unwrap();
     let text = dump(RING_FILE, &ring_bytes, &varying(0))
-        + &dump(
-            META_FILE,
-            &meta_bytes,
-            &[varying(0), varying(4096)].concat(),
-        );
+        + &dump(META_FILE, &meta_bytes, &[varying(0), varying(4096)].concat());
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -82,12 +66,7 @@ fn the_format_has_not_changed() {
     let mut reader = Reader::open(dir.path()).unwrap();
     let mut read = Vec::new();
     while let Some((position, record)) = reader.next().unwrap() {
-        read.push((
-            position.get(),
-            record.index,
-            record.kind,
-            record.payload.len(),
-        ));
+        read.push((position.get(), record.index, record.kind, record.payload.len()));
     }
     let expected = [
         (0, 1, 1, 0),

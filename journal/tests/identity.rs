@@ -26,12 +26,7 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let entries = entries.filter(|entry| entry.file_name() != journal::LOCK_FILE);
     entries
-        .map(|entry| {
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
-        })
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
         .collect()
 }
 
@@ -62,41 +57,23 @@ fn other_version(path: &Path, slot: usize) {
 }
 
 fn set_len(path: &Path, len: u64) {
-    fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .unwrap()
-        .set_len(len)
-        .unwrap();
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
 }
 
 /// The ring file of another journal, copied over the bytes of ours.
 fn foreign_ring(dir: &Path) {
     let other = temp_dir();
-    let options = RingOptions {
-        journal_uuid: Some(Uuid([0xcd; 16])),
-        ..options()
-    };
+    let options = RingOptions { journal_uuid: Some(Uuid([0xcd; 16])), ..options() };
     drop(Ring::create(other.path(), &options).unwrap());
-    fs::write(
-        dir.join(RING_FILE),
-        fs::read(other.path().join(RING_FILE)).unwrap(),
-    )
-    .unwrap();
+    fs::write(dir.join(RING_FILE), fs::read(other.path().join(RING_FILE)).unwrap()).unwrap();
 }
 
 /// The metadata of before a power cut, beside the ring of after it.
 fn older_metadata(dir: &Path, options: &RingOptions) {
     let meta = fs::read(dir.join(META_FILE)).unwrap();
-    let options = RingOptions {
-        boot_id: Some(OTHER_BOOT),
-        ..*options
-    };
+    let options = RingOptions { boot_id: Some(OTHER_BOOT), ..*options };
     let (_, recovery) = Ring::open(dir, &options).unwrap();
-    assert_eq!(
-        recovery.incarnation_changed,
-        Some(IncarnationChange::PowerCut)
-    );
+    assert_eq!(recovery.incarnation_changed, Some(IncarnationChange::PowerCut));
     fs::write(dir.join(META_FILE), meta).unwrap();
 }
 
@@ -149,21 +126,14 @@ fn each_strange_directory_is_refused_by_name() {
         (row.damage)(dir.path(), &mut options);
         let before = content(dir.path());
         let error = Ring::open_or_create(dir.path(), &options).unwrap_err();
-        let JournalError::Refused(refusal) = &error else {
-            panic!("{}: {error}", row.label)
-        };
+        let JournalError::Refused(refusal) = &error else { panic!("{}: {error}", row.label) };
         assert_eq!(refusal.kind, row.kind, "{}", row.label);
         let text = error.to_string();
         for word in row.words.iter().chain(&[" expected, ", " found. "]) {
             assert!(text.contains(word), "{}: {word} in {text}", row.label);
         }
         assert!(text.contains(row.kind.way_out()), "{}: {text}", row.label);
-        assert_eq!(
-            content(dir.path()),
-            before,
-            "{}: nothing changes",
-            row.label
-        );
+        assert_eq!(content(dir.path()), before, "{}: nothing changes", row.label);
     }
 }
 
@@ -172,29 +142,17 @@ fn a_copy_is_refused_or_taken_under_a_new_incarnation() {
     let dir = temp_dir();
     build(dir.path(), 10);
     copy(dir.path());
-    assert_eq!(
-        kind(Ring::open(dir.path(), &options())),
-        RefusalKind::Copied
-    );
-    let accepting = RingOptions {
-        accept_copy: true,
-        ..options()
-    };
+    assert_eq!(kind(Ring::open(dir.path(), &options())), RefusalKind::Copied);
+    let accepting = RingOptions { accept_copy: true, ..options() };
     let (ring, recovery) = Ring::open(dir.path(), &accepting).unwrap();
     assert_eq!(recovery.incarnation_changed, Some(IncarnationChange::Copy));
-    assert_eq!(
-        (recovery.records, ring.label().incarnation),
-        (10, recovery.incarnation)
-    );
+    assert_eq!((recovery.records, ring.label().incarnation), (10, recovery.incarnation));
     let first = recovery.incarnation;
     assert_eq!(first, first_incarnation(Uuid([0xab; 16])) + 1);
     drop(ring);
     // It is the original now.
     let (_, recovery) = Ring::open(dir.path(), &options()).unwrap();
-    assert_eq!(
-        (recovery.incarnation_changed, recovery.incarnation),
-        (None, first)
-    );
+    assert_eq!((recovery.incarnation_changed, recovery.incarnation), (None, first));
 }
 
 #[test]
@@ -204,19 +162,10 @@ fn one_damaged_slot_is_no_loss() {
     // The journal was created only: slot 0 is the newest of both files, and slot 1 was never used.
     // One more open fills slot 1; then either may be damaged.
     drop(Ring::open(dir.path(), &options()).unwrap());
-    for (name, offset) in [
-        (META_FILE, 30),
-        (META_FILE, 4126),
-        (RING_FILE, 30),
-        (RING_FILE, 2078),
-    ] {
+    for (name, offset) in [(META_FILE, 30), (META_FILE, 4126), (RING_FILE, 30), (RING_FILE, 2078)] {
         flip(&dir.path().join(name), &[offset]);
         let (_, recovery) = Ring::open(dir.path(), &options()).unwrap();
-        assert_eq!(
-            (recovery.case, recovery.records),
-            ("killed", 10),
-            "{name} {offset}"
-        );
+        assert_eq!((recovery.case, recovery.records), ("killed", 10), "{name} {offset}");
     }
 }
 
@@ -232,19 +181,9 @@ fn creation_and_opening_keep_apart() {
     let (ring, _) = Ring::open_or_create(&path, &options()).unwrap();
     drop(ring);
     let there = Ring::create(&path, &options()).unwrap_err();
-    assert!(
-        matches!(there, JournalError::AlreadyExists { .. }),
-        "{there}"
-    );
+    assert!(matches!(there, JournalError::AlreadyExists { .. }), "{there}");
     for ring_bytes in [0, 1000, RING_BYTES_MIN - 1, RING_BYTES_MIN * 3, u64::MAX] {
-        let error = Ring::open(
-            &path,
-            &RingOptions {
-                ring_bytes,
-                ..options()
-            },
-        )
-        .unwrap_err();
+        let error = Ring::open(&path, &RingOptions { ring_bytes, ..options() }).unwrap_err();
         assert!(matches!(error, JournalError::RingBytes { found } if found == ring_bytes));
     }
 }
@@ -270,10 +209,7 @@ fn a_creation_cut_short_is_done_again() {
         drop(Ring::create(dir.path(), &options()).unwrap());
         cut(dir.path());
         let none = Ring::open(dir.path(), &options()).unwrap_err();
-        assert!(
-            matches!(none, JournalError::NoJournal { .. }),
-            "{label}: {none}"
-        );
+        assert!(matches!(none, JournalError::NoJournal { .. }), "{label}: {none}");
         let (mut ring, recovery) = Ring::open_or_create(dir.path(), &options()).unwrap();
         assert_eq!(recovery.case, "created", "{label}");
         fill(&mut ring, 0, 3);
@@ -287,10 +223,7 @@ fn a_creation_cut_short_is_done_again() {
 fn two_journals_never_share_a_name_or_an_incarnation() {
     let draw = || {
         let dir = temp_dir();
-        let fresh = RingOptions {
-            journal_uuid: None,
-            ..options()
-        };
+        let fresh = RingOptions { journal_uuid: None, ..options() };
         let (ring, recovery) = Ring::create(dir.path(), &fresh).unwrap();
         (ring.label().journal_uuid, recovery.incarnation)
     };
@@ -302,17 +235,11 @@ fn two_journals_never_share_a_name_or_an_incarnation() {
 #[test]
 fn the_machine_has_a_boot_id() {
     let dir = temp_dir();
-    let real = RingOptions {
-        boot_id: None,
-        ..options()
-    };
+    let real = RingOptions { boot_id: None, ..options() };
     let (ring, _) = Ring::create(dir.path(), &real).unwrap();
     let boot_id = ring.label().boot_id;
     assert!(boot_id != BOOT && boot_id != Uuid::default());
     drop(ring);
     let (ring, recovery) = Ring::open(dir.path(), &real).unwrap();
-    assert_eq!(
-        (recovery.incarnation_changed, ring.label().boot_id),
-        (None, boot_id)
-    );
+    assert_eq!((recovery.incarnation_changed, ring.label().boot_id), (None, boot_id));
 }

@@ -17,18 +17,13 @@ use std::sync::mpsc;
 const CHILD_DIR: &str = "JOURNAL_TEST_CHILD_DIR";
 
 fn options() -> RingOptions {
-    RingOptions {
-        lock_memory: false,
-        ..RingOptions::new(1 << 20, 1)
-    }
+    RingOptions { lock_memory: false, ..RingOptions::new(1 << 20, 1) }
 }
 
 /// Payload of the record with `index`: recomputable by who recovers it.
 fn payload(index: u64) -> Vec<u8> {
     let len = usize::try_from(index * 37 % 300).unwrap();
-    (0..len)
-        .map(|at| index.to_le_bytes()[at % 8] ^ u8::try_from(at % 251).unwrap())
-        .collect()
+    (0..len).map(|at| index.to_le_bytes()[at % 8] ^ u8::try_from(at % 251).unwrap()).collect()
 }
 
 /// In the parent's run this only checks that it is not meant; as the child it appends until it is
@@ -73,11 +68,7 @@ impl Appender {
         let mut line = String::new();
         while !line.starts_with("ready") {
             line.clear();
-            assert_ne!(
-                lines.read_line(&mut line).unwrap(),
-                0,
-                "the child says it is ready"
-            );
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the child says it is ready");
         }
         Self { child, lines }
     }
@@ -87,10 +78,7 @@ impl Appender {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         // A line that the kill cut short was not told.
-        line.strip_suffix('\n')?
-            .strip_prefix("index ")?
-            .parse()
-            .ok()
+        line.strip_suffix('\n')?.strip_prefix("index ")?.parse().ok()
     }
 
     /// Kills it after `count` more indices and returns the last index it told.
@@ -116,11 +104,7 @@ fn a_killed_process_loses_no_record_it_told() {
         let told = Appender::start(dir.path()).kill_after(count);
         assert!(told >= told_before + count, "it went on where it was");
         let (ring, recovery) = Ring::open(dir.path(), &options()).unwrap();
-        assert!(
-            recovery.last_index >= told,
-            "{} after {told}",
-            recovery.last_index
-        );
+        assert!(recovery.last_index >= told, "{} after {told}", recovery.last_index);
         assert!(!recovery.clean && recovery.incarnation_changed.is_none());
         ring.assert_chain();
         let mut expected_index = 0;
@@ -145,29 +129,15 @@ fn a_second_writer_is_refused_with_the_holders_id() {
     let holder = Appender::start(dir.path());
     let pid = holder.child.id();
     let error = Ring::open(dir.path(), &options()).unwrap_err();
-    let JournalError::InUse {
-        path,
-        holder: found,
-    } = &error
-    else {
-        panic!("{error}")
-    };
+    let JournalError::InUse { path, holder: found } = &error else { panic!("{error}") };
     assert_eq!((path, *found), (&dir.path().join(LOCK_FILE), Some(pid)));
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("in use by process {pid}")),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("in use by process {pid}")), "{error}");
     holder.kill_after(1);
     // The kernel has dropped the lock.
     let (ring, _) = Ring::open(dir.path(), &options()).unwrap();
     let second = Ring::open(dir.path(), &options()).unwrap_err();
     let own = Some(std::process::id());
-    assert!(
-        matches!(second, JournalError::InUse { holder, .. } if holder == own),
-        "{second}"
-    );
+    assert!(matches!(second, JournalError::InUse { holder, .. } if holder == own), "{second}");
     drop(ring);
 }
 
@@ -210,10 +180,7 @@ fn a_reader_follows_a_living_writer() {
             assert_eq!(record.index, count);
         }
         let stop = reader.end().unwrap().stop;
-        assert!(
-            matches!(stop, ReadStop::Zeros | ReadStop::Torn { .. }),
-            "{stop:?}"
-        );
+        assert!(matches!(stop, ReadStop::Zeros | ReadStop::Torn { .. }), "{stop:?}");
         if !more {
             break;
         }

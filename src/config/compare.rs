@@ -80,12 +80,7 @@ impl Comparison {
     ) {
         let (configured, journaled) = (ours.to_string(), theirs.to_string());
         if configured != journaled {
-            self.0.push(Difference {
-                key: key.to_owned(),
-                configured,
-                journaled,
-                applies,
-            });
+            self.0.push(Difference { key: key.to_owned(), configured, journaled, applies });
         }
     }
 
@@ -131,11 +126,8 @@ impl Comparison {
         self.check(&key("tick"), &show(new.tick), &show(old.tick));
         self.check(&key("lot"), &new.lot, &old.lot);
         // Limits can move, unless the same record would change something that cannot.
-        let limits_only = Instrument {
-            low_limit: new.low_limit,
-            high_limit: new.high_limit,
-            ..*old
-        };
+        let limits_only =
+            Instrument { low_limit: new.low_limit, high_limit: new.high_limit, ..*old };
         let applies = (limits_only == *new).then_some(Setting::Instrument(*new));
         let (low, high) = (key("low_limit"), key("high_limit"));
         self.check_with(applies, &low, &show(new.low_limit), &show(old.low_limit));
@@ -235,10 +227,7 @@ mod tests {
         check(|_| (), &[]);
         check(|l| l.capacities.hash_seed = 7, &[]);
         let key = "capacities.key_count_max";
-        check(
-            |l| l.capacities.key_count_max *= 2,
-            &[(key, "2097152", "1048576", false)],
-        );
+        check(|l| l.capacities.key_count_max *= 2, &[(key, "2097152", "1048576", false)]);
         let key = "capacities.key_retention";
         check(
             |l| l.capacities.key_retention = Nanos::from_millis(1_500),
@@ -247,27 +236,18 @@ mod tests {
         let (low, high) = ("instrument AAA.low_limit", "instrument AAA.high_limit");
         check(
             |l| (l.instruments[0].low_limit, l.instruments[0].high_limit) = (Px::ONE, Px::ONE),
-            &[
-                (low, "1.00", "0.01", true),
-                (high, "1.00", "1000000.00", true),
-            ],
+            &[(low, "1.00", "0.01", true), (high, "1.00", "1000000.00", true)],
         );
         // Limits that come with another tick cannot be applied without it.
         check(
             |l| (l.instruments[0].low_limit, l.instruments[0].tick) = (Px::ONE, Px::ONE),
-            &[
-                ("instrument AAA.tick", "1.00", "0.01", false),
-                (low, "1.00", "0.01", false),
-            ],
+            &[("instrument AAA.tick", "1.00", "0.01", false), (low, "1.00", "0.01", false)],
         );
         check(
             |l| l.instruments[1].lot = Qty::MAX,
             &[("instrument BBB.lot", "1099511627776", "1", false)],
         );
-        check(
-            |l| add_ddd(l, 3),
-            &[("instrument DDD", "present", "absent", true)],
-        );
+        check(|l| add_ddd(l, 3), &[("instrument DDD", "present", "absent", true)]);
         check(
             |l| add_ddd(l, 2), // where CCC was
             &[
@@ -275,18 +255,9 @@ mod tests {
                 ("instrument DDD", "present", "absent", false),
             ],
         );
-        check(
-            |l| l.instruments.truncate(2),
-            &[("instrument CCC", "absent", "present", false)],
-        );
-        check(
-            |l| l.owners[1].orders_max = 1,
-            &[("owner 2.orders_max", "1", "20000", false)],
-        );
-        check(
-            |l| l.owners[1].name = Text::new("B"),
-            &[("owner 2.name", "B", "Firm B", false)],
-        );
+        check(|l| l.instruments.truncate(2), &[("instrument CCC", "absent", "present", false)]);
+        check(|l| l.owners[1].orders_max = 1, &[("owner 2.orders_max", "1", "20000", false)]);
+        check(|l| l.owners[1].name = Text::new("B"), &[("owner 2.name", "B", "Firm B", false)]);
     }
 
     #[test]
@@ -294,11 +265,7 @@ mod tests {
         check(
             |l| {
                 let (owner, account) = (OwnerIdx(2), Account(3001));
-                let new = Owner {
-                    owner,
-                    id: 3,
-                    ..l.owners[0]
-                };
+                let new = Owner { owner, id: 3, ..l.owners[0] };
                 l.owners.push(new);
                 l.accounts.push(AccountOwner { account, owner });
             },

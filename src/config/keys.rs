@@ -291,12 +291,8 @@ fn secret_from(digits: String) -> Option<Secret> {
 
 /// Reads the keys file, if nobody but its owner can; else what was expected and what came.
 fn open(path: &Path) -> Result<String, (String, String)> {
-    let readable = |e: std::io::Error| {
-        (
-            "a readable file".to_owned(),
-            format!("{e}: {}", path.display()),
-        )
-    };
+    let readable =
+        |e: std::io::Error| ("a readable file".to_owned(), format!("{e}: {}", path.display()));
     // Not waiting for the writer of a pipe, which is refused below.
     let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);

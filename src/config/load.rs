@@ -38,10 +38,7 @@ impl Config {
     /// Reads a file, the keys file that it names, and the process's environment.
     pub fn load(file: &Path) -> Result<Self, ConfigErrors> {
         let mut faults = Faults::new(file);
-        match File::open(file)
-            .map_err(|e| e.to_string())
-            .and_then(keys::read_text)
-        {
+        match File::open(file).map_err(|e| e.to_string()).and_then(keys::read_text) {
             Ok(text) => Self::from_toml(file, &text, &variable),
             Err(came) => {
                 faults.add(0, "", "a readable file of UTF-8 text up to 1 MiB", came);

@@ -328,16 +328,10 @@ mod tests {
         assert!(matches!(journaled[0], Setting::Capacities(c) if c.hash_seed == 7));
         assert_eq!(journaled.len(), 1 + 3 + 2 + 4);
         logical.capacities.hash_seed = 7;
-        assert_eq!(
-            Logical::from_settings(journaled.clone()),
-            Some(logical.clone())
-        );
+        assert_eq!(Logical::from_settings(journaled.clone()), Some(logical.clone()));
 
         // Without its first record a journal says nothing; a later record replaces an earlier one.
-        assert_eq!(
-            Logical::from_settings(journaled.iter().skip(1).copied()),
-            None
-        );
+        assert_eq!(Logical::from_settings(journaled.iter().skip(1).copied()), None);
         let mut moved = logical.instruments[1];
         moved.high_limit = cents(500);
         logical.instruments[1] = moved;

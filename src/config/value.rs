@@ -249,10 +249,7 @@ mod tests {
         check("2030-01-01T00:00:00", None); // whose midnight
         check("2030-01-01", None);
         check(r#""2030-01-01T00:00:00Z""#, None);
-        assert_eq!(
-            read("1970-01-01T00:00:00.5Z", time),
-            Some(Nanos(500_000_000))
-        );
+        assert_eq!(read("1970-01-01T00:00:00.5Z", time), Some(Nanos(500_000_000)));
     }
 
     #[test]

@@ -218,7 +218,10 @@ impl Connection {
 
     /// Gives the socket up; the slot is free.
     pub fn close(&mut self) -> Option<TcpStream> {
-        assert!(self.bound.is_none(), "a bound session is journaled as down before its slot is free");
+        assert!(
+            self.bound.is_none(),
+            "a bound session is journaled as down before its slot is free"
+        );
         self.stage = Stage::Free;
         self.stream.take()
     }

@@ -115,6 +115,12 @@ impl Connections {
         }
     }
 
+    /// Forgets what the lists still hold of the last connection in a slot.
+    pub fn forget(&mut self, connection: ConnectionIdx) {
+        self.ready.retain(|listed| *listed != connection);
+        self.sending.retain(|listed| *listed != connection);
+    }
+
     /// Notes that a connection may have input.
     pub fn mark_ready(&mut self, connection: ConnectionIdx) {
         let slot = &mut self.slots[connection.0 as usize];

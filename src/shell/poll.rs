@@ -111,11 +111,7 @@ impl Sockets {
     }
 
     /// Watches a connection in both directions, with Nagle's algorithm off.
-    pub fn register(
-        &self,
-        stream: &mut TcpStream,
-        connection: ConnectionIdx,
-    ) -> io::Result<()> {
+    pub fn register(&self, stream: &mut TcpStream, connection: ConnectionIdx) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let token = Token(connection.0 as usize);
         self.poll.registry().register(stream, token, Interest::READABLE | Interest::WRITABLE)

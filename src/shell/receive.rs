@@ -8,10 +8,10 @@ use super::turn::Node;
 use crate::limits::{FRAMES_A_CONNECTION_MAX, FRAMES_A_TURN_MAX};
 use crate::session::act::{Act, Down, Dropped, How};
 use crate::session::bindings::ConnectionIdx;
-use crate::session::transport::{Closing, NodeView};
+use crate::session::node_view::{Closing, NodeView};
 use crate::telemetry::counters::Counter;
 use crate::vocabulary::fix::{GateCause, TerminationCode};
-use crate::vocabulary::record::RecordBody;
+use crate::vocabulary::record::{DownCause, RecordBody};
 use crate::vocabulary::units::{Nanos, SessionIdx, Text};
 use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical};
 use crate::wire::frame::split;
@@ -45,9 +45,10 @@ impl Node {
                 self.counters.add(Counter::AcceptRefusals, 1);
                 continue;
             }
+            self.connections.forget(connection);
             self.connections.get_mut(connection).open(stream, now);
             self.connections.mark_ready(connection);
-            self.note_deadline(connection);
+            self.note_deadline(now, connection);
             self.counters.add(Counter::Accepts, 1);
         }
         accepted
@@ -55,8 +56,7 @@ impl Node {
 
     /// Drops the oldest connection without a session when there are too many of them.
     fn make_room_for_logon(&mut self, now: Nanos) {
-        let is_waiting =
-            |c: &ConnectionIdx| self.connections.get(*c).transport.session().is_none();
+        let is_waiting = |c: &ConnectionIdx| self.connections.get(*c).transport.session().is_none();
         if self.connections.count() < self.logon_connections_max {
             return;
         }
@@ -159,8 +159,7 @@ impl Node {
             Ok(Some(whole)) => whole,
             Ok(None) => return Front::Waits,
             Err(error) => {
-                let act =
-                    slot.transport.on_frame_error(now, error, &mut slot.outgoing, bindings);
+                let act = slot.transport.on_frame_error(now, error, &mut slot.outgoing, bindings);
                 self.end_by_breach(now, connection, act);
                 return Front::Ended;
             }
@@ -193,19 +192,12 @@ impl Node {
     }
 
     /// Everything a frame can ask for but the usual message.
-    fn on_act(
-        &mut self,
-        now: Nanos,
-        connection: ConnectionIdx,
-        act: Act,
-        octets: usize,
-    ) -> Front {
+    fn on_act(&mut self, now: Nanos, connection: ConnectionIdx, act: Act, octets: usize) -> Front {
         match act {
             Act::Later => return Front::Waits,
-            Act::Nothing | Act::AppendMessage { .. } => {}
+            Act::Nothing | Act::AppendMessage { .. } | Act::Drop(Dropped::Ended) => {}
             Act::Drop(Dropped::Repeat) => self.counters.add(Counter::Repeats, 1),
             Act::Drop(Dropped::GateShut) => self.counters.add(Counter::GateDrops, 1),
-            Act::Drop(Dropped::Ended) => {}
             Act::AppendOpen { session, id, owner, key_id, timestamp } => {
                 let body = RecordBody::SessionOpen { session, id, owner, key_id, timestamp };
                 self.append_admitted(now, &body);
@@ -246,7 +238,7 @@ impl Node {
                 return Front::Ended;
             }
         }
-        self.note_deadline(connection);
+        self.note_deadline(now, connection);
         Front::Taken(octets)
     }
 
@@ -289,7 +281,7 @@ impl Node {
         // What comes from now on is discarded, and must be read for that.
         self.connections.mark_ready(connection);
         self.connections.mark_sending(connection);
-        self.note_deadline(connection);
+        self.note_deadline(now, connection);
     }
 
     /// Journals that the session of a connection is down, once for each time it was bound.
@@ -304,12 +296,13 @@ impl Node {
             // begins with every session down.
             self.shut(GateCause::Space);
         }
+        let why = match cause {
+            DownCause::Terminate => "terminated by the client",
+            DownCause::Disconnect => "disconnected",
+        };
         if let Some(known) = self.sequencer.machine.sessions().get(session) {
             let session = known.id;
-            self.notify(Notice::Ended { session, why: Text::new(match cause {
-                crate::vocabulary::record::DownCause::Terminate => "terminated by the client",
-                crate::vocabulary::record::DownCause::Disconnect => "disconnected",
-            }) });
+            self.notify(Notice::Ended { session, why: Text::new(why) });
         }
     }
 
@@ -350,13 +343,8 @@ impl Node {
                 continue;
             }
             let code = TerminationCode::AdminAction;
-            let act = slot.transport.on_stop(
-                now,
-                code,
-                "the node stops",
-                &mut slot.outgoing,
-                bindings,
-            );
+            let act =
+                slot.transport.on_stop(now, code, "the node stops", &mut slot.outgoing, bindings);
             self.on_end(now, connection, act);
         }
     }

@@ -4,7 +4,7 @@ use super::side::Notice;
 use super::turn::Node;
 use crate::limits::FRAMES_A_TURN_MAX;
 use crate::session::bindings::ConnectionIdx;
-use crate::session::transport::NodeStatus;
+use crate::session::node_view::NodeStatus;
 use crate::telemetry::counters::Counter;
 use crate::vocabulary::event::Event;
 use crate::vocabulary::units::{Index, Nanos, Seq, SessionIdx};
@@ -43,7 +43,7 @@ impl Node {
         slot.transport.on_opened(now, &mut slot.outgoing);
         self.connections.mark_sending(connection);
         self.connections.mark_ready(connection);
-        self.note_deadline(connection);
+        self.note_deadline(now, connection);
     }
 
     fn answer_bound(
@@ -70,7 +70,7 @@ impl Node {
         slot.transport.on_bound(now, (next_out, last_in), &status, &self.sequencer.log, out);
         self.connections.mark_sending(connection);
         self.connections.mark_ready(connection);
-        self.note_deadline(connection);
+        self.note_deadline(now, connection);
         self.counters.add(Counter::Logons, 1);
         if let Some(known) = self.sequencer.machine.sessions().get(session) {
             let session = known.id;
@@ -91,31 +91,33 @@ impl Node {
             if slot.is_free() {
                 continue;
             }
-            if slot.transport.next_deadline().is_some_and(|due| due <= now) {
+            let is_due = slot.transport.next_deadline().is_some_and(|due| due <= now);
+            // An answer that was held back for its grid may go now.
+            let is_held = slot.outgoing.has_unsent() && slot.outgoing.held_until() <= now;
+            if is_due {
                 let act = slot.transport.on_timer(now, &mut slot.outgoing, bindings);
                 self.on_end(now, connection, act);
                 work += 1;
             }
-            if !self.connections.get(connection).is_free() {
-                // A held answer may be due as well as a probe.
+            if (is_due || is_held) && !self.connections.get(connection).is_free() {
                 self.connections.mark_sending(connection);
-                self.note_deadline(connection);
             }
+            self.note_deadline(now, connection);
         }
         work
     }
 
     /// Makes sure that the timers of a connection are looked at in time.
-    pub(super) fn note_deadline(&mut self, connection: ConnectionIdx) {
+    pub(super) fn note_deadline(&mut self, now: Nanos, connection: ConnectionIdx) {
         let slot = self.connections.get(connection);
         if slot.is_free() {
             return;
         }
-        let held = slot.outgoing.held_until();
-        let due = slot.transport.next_deadline().unwrap_or(Nanos(u64::MAX));
-        let held = if slot.outgoing.has_unsent() { held } else { Nanos(u64::MAX) };
-        let earliest = due.min(held);
-        self.connections.next_timer = self.connections.next_timer.min(earliest);
+        let due = slot.transport.next_deadline();
+        let held = Some(slot.outgoing.held_until()).filter(|until| *until > now);
+        for deadline in [due, held].into_iter().flatten() {
+            self.connections.next_timer = self.connections.next_timer.min(deadline);
+        }
     }
 
     /// Sends what may leave, to each connection that may have something.

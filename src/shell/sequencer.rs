@@ -50,7 +50,7 @@ pub struct Sequencer {
 /// What a turn's records did to sessions, until the shell has looked at it.
 pub struct Told {
     sessions: Vec<SessionIdx>,
-    is_told: Box<[bool]>,
+    is_listed: Box<[bool]>,
     logons: VecDeque<(Index, Event)>,
     reports: u64,
 }
@@ -66,7 +66,7 @@ impl Told {
         let count = session_count_max as usize;
         Self {
             sessions: Vec::with_capacity(count),
-            is_told: vec![false; count].into(),
+            is_listed: vec![false; count].into(),
             logons: VecDeque::with_capacity(LOGON_EVENTS_MAX),
             reports: 0,
         }
@@ -80,9 +80,9 @@ struct Sink<'a> {
 
 impl ReportSink for Sink<'_> {
     fn report(&mut self, session: SessionIdx, number: Seq, index: Index, len: usize) -> &mut [u8] {
-        let is_told = &mut self.told.is_told[session.0 as usize];
-        if !*is_told {
-            *is_told = true;
+        let is_listed = &mut self.told.is_listed[session.0 as usize];
+        if !*is_listed {
+            *is_listed = true;
             self.told.sessions.push(session);
         }
         self.told.reports += 1;
@@ -145,8 +145,7 @@ impl Sequencer {
     ) -> Result<(), Full> {
         assert!(now >= self.last_time, "journaled time never goes back");
         self.last_time = now;
-        let appended =
-            self.ring.append(now.0, self.epoch.0, kind.stored(), 0, source, payload)?;
+        let appended = self.ring.append(now.0, self.epoch.0, kind.stored(), 0, source, payload)?;
         self.commit.on_appended(Index(appended.index));
         self.records_since_hash += 1;
         Ok(())
@@ -204,7 +203,7 @@ impl Sequencer {
     /// Takes one session that was told something since it was last taken.
     pub fn take_told(&mut self) -> Option<SessionIdx> {
         let session = self.told.sessions.pop()?;
-        self.told.is_told[session.0 as usize] = false;
+        self.told.is_listed[session.0 as usize] = false;
         Some(session)
     }
 

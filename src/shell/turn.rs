@@ -164,13 +164,10 @@ impl Node {
         if self.sequencer.check_space() {
             self.notify(Notice::GateShut { cause: GateCause::Space });
         }
-        match self.sequencer.append_due(now) {
-            Ok(count) => count,
-            Err(_) => {
-                self.shut(GateCause::Space);
-                0
-            }
-        }
+        self.sequencer.append_due(now).unwrap_or_else(|_full| {
+            self.shut(GateCause::Space);
+            0
+        })
     }
 
     fn poll_sockets(&mut self, now: Nanos) -> Result<u32, Fault> {
@@ -216,9 +213,8 @@ impl Node {
     }
 
     fn is_shutdown_done(&self) -> bool {
-        self.shutdown.is_some_and(|deadline| {
-            self.connections.count() == 0 || self.clock.now() >= deadline
-        })
+        self.shutdown
+            .is_some_and(|deadline| self.connections.count() == 0 || self.clock.now() >= deadline)
     }
 
     fn count(&self, work: u32) {

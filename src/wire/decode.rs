@@ -147,23 +147,17 @@ fn known_schema(frame: &Frame<'_>) -> Result<(), DecodeError> {
     if frame.schema_id == SCHEMA_ID {
         Ok(())
     } else {
-        Err(DecodeError::UnknownSchema {
-            expected: SCHEMA_ID,
-            came: frame.schema_id,
-        })
+        Err(DecodeError::UnknownSchema { expected: SCHEMA_ID, came: frame.schema_id })
     }
 }
 
 /// The first `LEN` octets of the block: the fields that every version has.
 fn block<'a, const LEN: usize>(frame: &Frame<'a>) -> Result<&'a [u8; LEN], DecodeError> {
-    frame
-        .block()
-        .first_chunk()
-        .ok_or_else(|| DecodeError::ShortBlock {
-            template: frame.template,
-            expected: LEN,
-            came: frame.block().len(),
-        })
+    frame.block().first_chunk().ok_or_else(|| DecodeError::ShortBlock {
+        template: frame.template,
+        expected: LEN,
+        came: frame.block().len(),
+    })
 }
 
 /// As [`block`], of a message that ends with its block.
@@ -183,11 +177,8 @@ fn whole_block<'a, const LEN: usize>(frame: &Frame<'a>) -> Result<&'a [u8; LEN],
 /// The var data behind the block, without its length; what follows it is not looked at.
 fn var_data<'a>(frame: &Frame<'a>) -> Result<&'a [u8], DecodeError> {
     let rest = frame.rest();
-    let short = |expected| DecodeError::VarData {
-        template: frame.template,
-        expected,
-        came: rest.len(),
-    };
+    let short =
+        |expected| DecodeError::VarData { template: frame.template, expected, came: rest.len() };
     let (length, data) = rest.split_first_chunk().ok_or_else(|| short(2))?;
     let length = usize::from(u16::from_le_bytes(*length));
     data.get(..length).ok_or_else(|| short(2 + length))

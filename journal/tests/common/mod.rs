@@ -29,19 +29,13 @@ pub fn options() -> RingOptions {
 
 /// A directory in memory where there is one: these tests open journals by the thousand.
 pub fn temp_dir() -> TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap()
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// Payload of the `n`-th record: a length that wanders over the sizes, and no zero byte.
 pub fn payload(n: usize) -> Vec<u8> {
-    let sizes = [
-        96, 0, 1, 7, 8, 9, 40, 333, 60, 500, 3, 1030, 24, 96, 96, 1500,
-    ];
-    (0..sizes[n % sizes.len()])
-        .map(|at| u8::try_from((n * 31 + at) % 255 + 1).unwrap())
-        .collect()
+    let sizes = [96, 0, 1, 7, 8, 9, 40, 333, 60, 500, 3, 1030, 24, 96, 96, 1500];
+    (0..sizes[n % sizes.len()]).map(|at| u8::try_from((n * 31 + at) % 255 + 1).unwrap()).collect()
 }
 
 /// Appends records `from..to` (counted without pads), as many as fit.
@@ -60,17 +54,11 @@ pub fn fill(ring: &mut Ring, from: usize, to: usize) -> usize {
 pub fn build(dir: &Path, count: usize) -> Image {
     let (mut ring, _) = Ring::create(dir, &options()).unwrap();
     assert_eq!(fill(&mut ring, 0, count), count, "the records fit");
-    let places = ring
-        .iter()
-        .map(|(position, record)| Place::of(position, record.bytes()));
+    let places = ring.iter().map(|(position, record)| Place::of(position, record.bytes()));
     let places = places.collect();
     drop(ring);
     let path = dir.join(RING_FILE);
-    Image {
-        bytes: std::fs::read(&path).unwrap(),
-        path,
-        places,
-    }
+    Image { bytes: std::fs::read(&path).unwrap(), path, places }
 }
 
 /// The ring file of a journal, and where its records (pads included) lie in it.
@@ -90,10 +78,7 @@ pub struct Place {
 impl Place {
     fn of(position: Position, bytes: u64) -> Self {
         let start = PAGE + usize::try_from(position.get()).unwrap();
-        Self {
-            start,
-            end: start + usize::try_from(bytes).unwrap(),
-        }
+        Self { start, end: start + usize::try_from(bytes).unwrap() }
     }
 }
 
@@ -111,17 +96,12 @@ impl Image {
 /// Length of `bytes` without the trailing zeros, rounded up to 8: the extent of a torn tail.
 pub fn used(bytes: &[u8]) -> usize {
     let is_used = |word: &[u8]| word != &[0; 8][..word.len()];
-    bytes
-        .chunks(8)
-        .rposition(is_used)
-        .map_or(0, |last| (last + 1) * 8)
+    bytes.chunks(8).rposition(is_used).map_or(0, |last| (last + 1) * 8)
 }
 
 /// Names of the side files in `dir`.
 pub fn side_files(dir: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let is_side = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "bin");
     entries.filter(is_side).collect()
 }

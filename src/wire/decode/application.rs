@@ -24,11 +24,7 @@ pub fn decode_client_message(sbe: &[u8]) -> Result<ClientMessage, DecodeError> {
     let frame = Frame::from_sbe(sbe).ok_or(not_canonical)?;
     known_schema(&frame)?;
     let decoded = decode(&frame);
-    if decoded.is_err() || is_canonical(&frame) {
-        decoded
-    } else {
-        Err(not_canonical)
-    }
+    if decoded.is_err() || is_canonical(&frame) { decoded } else { Err(not_canonical) }
 }
 
 /// Octets of the canonical form of an application message of `template` with a block of
