@@ -5,6 +5,8 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
+mod journal_command;
+mod run;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -19,6 +21,9 @@ session, each passes once, is journaled, matched and reported, and survives a cr
 
 const GUIDE: &str = "\
 First steps:
+  tidegate run                      a node on loopback; stop it with ctrl-c
+  tidegate journal verify DIR       is this journal whole?
+  tidegate journal replay DIR       execute it again, compare the digests
   tidegate config check             what runs without a file, and what it costs in memory
   tidegate config example > t.toml  a commented file to change
   tidegate config check t.toml      everything that is wrong with it, at once
@@ -39,6 +44,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a node until SIGTERM
+    ///
+    /// Without a file: one node on 127.0.0.1:9700, journal in ./tidegate-data, three demo
+    /// instruments, two demo firms. After a crash, start it again on the same directory: the
+    /// journal is replayed and clients go on by number.
+    Run(run::Args),
+    /// Verify or replay a journal
+    Journal(journal_command::Args),
     /// Check a configuration, or print one to start from
     Config(config_command::Args),
 }
@@ -47,6 +60,8 @@ fn main() -> ExitCode {
     // A refused command line ends here with code 2, help and version with 0.
     let cli = Cli::parse();
     match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Journal(args) => journal_command::run(&args),
         Command::Config(args) => config_command::run(&args),
     }
 }
