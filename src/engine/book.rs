@@ -60,6 +60,12 @@ impl BookArena {
         assert!((1..=ORDER_COUNT_MAX).contains(&order_count_max));
         Self { queues: Queues::new(order_count_max), far: FarLevels::new(order_count_max) }
     }
+
+    /// What `new` takes, in bytes.
+    #[must_use]
+    pub fn bytes(order_count_max: u32) -> u64 {
+        Queues::bytes(order_count_max) + FarLevels::bytes(order_count_max)
+    }
 }
 
 /// One trade between the aggressor and the oldest order at the best price.
@@ -125,6 +131,12 @@ impl Book {
         }
     }
 
+    /// What `new` takes beside the arena, in bytes.
+    #[must_use]
+    pub fn bytes(band_ticks: u32) -> u64 {
+        PriceLevels::bytes(band_ticks)
+    }
+
     /// One fill of an incoming order against the oldest order at the best opposite price, if
     /// `limit` reaches it. `leaves` is at least 1. Call again with what is left until `None`; then
     /// the rest may `rest`.
@@ -171,17 +183,20 @@ impl Book {
         slot: OrderSlot,
     ) {
         let tick = self.tick.index(px);
-        let (own, other) = match side {
-            Side::Buy => (&mut self.bid, self.ask.tick > tick),
-            Side::Sell => (&mut self.ask, self.bid.tick < tick),
+        let (is_clear, is_best) = match side {
+            Side::Buy => (tick < self.ask.tick, tick > self.bid.tick),
+            Side::Sell => (tick > self.bid.tick, tick < self.ask.tick),
         };
-        assert!(other, "an order that crosses is matched before it rests");
-        let is_better = match side {
-            Side::Buy => tick > own.tick,
-            Side::Sell => tick < own.tick,
-        };
-        if is_better {
-            *own = Best { tick, px_raw: px.raw() };
+        assert!(is_clear, "an order that crosses is matched before it rests");
+        if is_best {
+            let best = Best {
+                tick,
+                px_raw: px.raw(),
+            };
+            match side {
+                Side::Buy => self.bid = best,
+                Side::Sell => self.ask = best,
+            }
             self.levels.follow(&mut arena.far, tick);
         }
         let level = self.levels.get_or_insert(&mut arena.far, tick);
@@ -725,6 +740,13 @@ mod tests {
         check_levels(64,   &[1_000_000, 5, -1_000_000, 1_000_000_000_000, 6]);
         check_levels(64,   &[MAX, -MAX, 0, MAX - 1, 1 - MAX, MAX - 64, 64 - MAX]);
         check_levels(64,   &[32, 31, 95, 96, 97, -1, -32, -33, 160, 159]);
+    }
+
+    #[test]
+    fn memory_is_what_the_headers_say() {
+        assert_eq!(BookArena::bytes(1_000), 72_000);
+        assert_eq!(Book::bytes(BAND_TICKS_MAX), (4 << 20) + (32 << 10) + 512);
+        assert_eq!(Book::bytes(BAND_TICKS_MIN), 64 * 16 + 2 * 8);
     }
 
     #[test]

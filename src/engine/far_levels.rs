@@ -55,6 +55,11 @@ impl FarLevels {
         }
     }
 
+    /// What `new` takes, in bytes.
+    pub(super) fn bytes(level_count_max: u32) -> u64 {
+        u64::from(level_count_max) * size_of::<Entry>() as u64
+    }
+
     /// The level at `tick`, born empty if it is not there.
     pub(super) fn get_or_insert(&mut self, tree: &mut Tree, tick: i64) -> &mut Level {
         let at = match self.find(*tree, tick) {
@@ -169,38 +174,41 @@ impl FarLevels {
         let new_tick = self.entries[new as usize].tick;
         assert!(new_tick != tick, "a tick is in a tree once");
         if new_tick < tick {
-            self.entries[at as usize].left = self.insert_below(left, new);
+            let before = self.height(left);
+            let left = self.insert_below(left, new);
+            self.hang_left(at, left, before)
         } else {
-            self.entries[at as usize].right = self.insert_below(right, new);
+            let before = self.height(right);
+            let right = self.insert_below(right, new);
+            self.hang_right(at, right, before)
         }
-        self.balance(at)
     }
 
     /// Takes `tick` out of the subtree `at`: its new root, and the entry that was taken out.
     fn remove_below(&mut self, at: u32, tick: i64) -> (u32, u32) {
         assert!(at != NIL, "the level is in the tree");
         let entry = self.entries[at as usize];
-        let old = match tick.cmp(&entry.tick) {
+        match tick.cmp(&entry.tick) {
             Ordering::Less => {
+                let before = self.height(entry.left);
                 let (left, old) = self.remove_below(entry.left, tick);
-                self.entries[at as usize].left = left;
-                old
+                (self.hang_left(at, left, before), old)
             }
             Ordering::Greater => {
+                let before = self.height(entry.right);
                 let (right, old) = self.remove_below(entry.right, tick);
-                self.entries[at as usize].right = right;
-                old
+                (self.hang_right(at, right, before), old)
             }
-            Ordering::Equal if entry.left == NIL => return (entry.right, at),
-            Ordering::Equal if entry.right == NIL => return (entry.left, at),
+            Ordering::Equal if entry.left == NIL => (entry.right, at),
+            Ordering::Equal if entry.right == NIL => (entry.left, at),
             Ordering::Equal => {
+                let before = self.height(entry.right);
                 let (right, heir) = self.remove_lowest(entry.right);
                 self.entries[heir as usize].left = entry.left;
-                self.entries[heir as usize].right = right;
-                return (self.balance(heir), at);
+                self.entries[heir as usize].height = entry.height;
+                (self.hang_right(heir, right, before), at)
             }
-        };
-        (self.balance(at), old)
+        }
     }
 
     /// Takes the lowest entry out of the subtree `at`: its new root, and that entry.
@@ -209,9 +217,29 @@ impl FarLevels {
         if left == NIL {
             return (right, at);
         }
+        let before = self.height(left);
         let (left, lowest) = self.remove_lowest(left);
+        (self.hang_left(at, left, before), lowest)
+    }
+
+    /// Gives `at` a left child in the place of one of height `before`; the answer is the root of the
+    /// subtree. While the height stays the balance does too, and the sibling, which is most likely
+    /// not in the cache, is not looked at.
+    fn hang_left(&mut self, at: u32, left: u32, before: u32) -> u32 {
         self.entries[at as usize].left = left;
-        (self.balance(at), lowest)
+        if self.height(left) == before {
+            return at;
+        }
+        self.balance(at)
+    }
+
+    /// See [`Self::hang_left`].
+    fn hang_right(&mut self, at: u32, right: u32, before: u32) -> u32 {
+        self.entries[at as usize].right = right;
+        if self.height(right) == before {
+            return at;
+        }
+        self.balance(at)
     }
 
     /// Restores the balance of `at`, whose subtrees are balanced and differ by at most 2.

@@ -33,6 +33,12 @@ impl LevelIndex {
         }
     }
 
+    /// What `new` takes, in bytes.
+    pub(super) fn bytes(level_count: u32) -> u64 {
+        let word_count = u64::from(level_count) / 64;
+        (word_count + word_count.div_ceil(64)) * size_of::<u64>() as u64
+    }
+
     /// Puts `level` in.
     pub(super) fn set(&mut self, level: u32) {
         let word = level >> 6;

@@ -90,6 +90,12 @@ impl Orders {
         }
     }
 
+    /// What `new` takes, in bytes.
+    #[must_use]
+    pub fn bytes(order_count_max: u32) -> u64 {
+        u64::from(order_count_max) * (size_of::<Option<Order>>() + size_of::<OrderSlot>()) as u64
+    }
+
     /// Keeps the order; `None` when the arena is full.
     #[must_use]
     pub fn try_insert(&mut self, order: Order) -> Option<OrderSlot> {

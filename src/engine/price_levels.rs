@@ -60,6 +60,11 @@ impl PriceLevels {
         }
     }
 
+    /// What `new` takes, in bytes.
+    pub(super) fn bytes(band_ticks: u32) -> u64 {
+        u64::from(band_ticks) * size_of::<Level>() as u64 + LevelIndex::bytes(band_ticks)
+    }
+
     /// The level at `tick`, born if it is not there. The caller puts an order into it.
     pub(super) fn get_or_insert<'a>(
         &'a mut self,

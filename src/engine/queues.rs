@@ -72,6 +72,11 @@ impl Queues {
         Self { nodes: vec![free; order_count_max as usize].into_boxed_slice() }
     }
 
+    /// What `new` takes, in bytes.
+    pub(super) fn bytes(order_count_max: u32) -> u64 {
+        u64::from(order_count_max) * size_of::<Node>() as u64
+    }
+
     /// Puts an order behind the others of `level`, which is the level of `tick` in `book`.
     pub(super) fn append(
         &mut self,
