@@ -64,7 +64,7 @@ impl Key {
     /// The key with a secret written in hex, as files and the environment hold it.
     pub fn from_hex(id: &str, secret: &str) -> Result<Self, KeyError> {
         let digits = secret.trim().as_bytes();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(KeyError::Hex);
         }
         let octets: Option<Vec<u8>> = digits
@@ -105,7 +105,9 @@ impl Key {
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Key").field("id", &self.id).finish()
+        f.debug_struct("Key")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,6 +208,6 @@ mod tests {
     #[test]
     fn a_printed_key_hides_its_secret() {
         let key = Key::try_new("firm-a", &[0xa1; 32]).unwrap();
-        assert_eq!(format!("{key:?}"), "Key { id: \"firm-a\" }");
+        assert_eq!(format!("{key:?}"), "Key { id: \"firm-a\", .. }");
     }
 }
