@@ -1,0 +1,197 @@
+//! Errors: why a journal is not opened, always with what was expected, what came, and a way out.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::position::{RING_BYTES_MAX, RING_BYTES_MIN};
+use crate::region::RegionError;
+
+/// Why a journal could not be created, opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The system refused a step.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The step.
+        doing: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The ring's memory could not be had.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    /// Another open journal holds the directory.
+    #[error("{}: in use by {}", path.display(), Holder(*holder))]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder's process id, if it could be read.
+        holder: Option<u32>,
+    },
+    /// The configured size is none a ring can have.
+    #[error("ring_bytes {found}: a power of two in [{RING_BYTES_MIN}, {RING_BYTES_MAX}] expected")]
+    RingBytes {
+        /// The configured size.
+        found: u64,
+    },
+    /// The directory holds no journal.
+    #[error("{}: a journal expected, none found", dir.display())]
+    NoJournal {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory holds a journal already.
+    #[error("{}: a directory without a journal expected, one found", dir.display())]
+    AlreadyExists {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// There is a journal, and it cannot be trusted.
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
+}
+
+impl JournalError {
+    pub(crate) fn io<'a>(
+        path: &'a Path,
+        doing: &'static str,
+    ) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            doing,
+            source,
+        }
+    }
+}
+
+struct Holder(Option<u32>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "process {pid}"),
+            None => f.write_str("an unknown process"),
+        }
+    }
+}
+
+/// A journal that is there but not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Refusal {
+    /// Which rule refused.
+    pub kind: RefusalKind,
+    /// The file the rule looked at.
+    pub path: PathBuf,
+    /// Byte of that file, where one can be named.
+    pub offset: Option<u64>,
+    /// What should have been there.
+    pub expected: String,
+    /// What was there.
+    pub found: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, " at byte {offset}")?;
+        }
+        let (what, way_out) = (self.kind.what(), self.kind.way_out());
+        write!(
+            f,
+            ": {what}: {} expected, {} found. {way_out}",
+            self.expected, self.found
+        )
+    }
+}
+
+/// The rules that refuse a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusalKind {
+    /// A ring with records, and no metadata beside it.
+    MetadataMissing,
+    /// Neither slot of the metadata file is whole.
+    MetadataDamaged,
+    /// Metadata of another format version.
+    MetadataVersion,
+    /// Metadata without the ring it describes.
+    RingMissing,
+    /// Neither slot of the ring's header page is whole.
+    RingDamaged,
+    /// A ring of another format version.
+    RingVersion,
+    /// The ring file is shorter or longer than its header says.
+    RingLength,
+    /// The ring belongs to another journal than the metadata.
+    ForeignRing,
+    /// The journal belongs to another node.
+    ForeignNode,
+    /// The ring has a later incarnation than the metadata.
+    MetadataOlder,
+    /// The ring file is a copy of the one that was written here.
+    Copied,
+    /// The ring has another size than configured.
+    RingBytesChanged,
+    /// Valid records follow a bad one.
+    Corrupt,
+    /// The chain ends before the record of the last clean stop, or that record has changed.
+    LostTail,
+}
+
+impl RefusalKind {
+    /// One line: what is wrong.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::MetadataMissing => "a ring with records but no metadata",
+            Self::MetadataDamaged => "damaged metadata",
+            Self::MetadataVersion => "metadata of another format version",
+            Self::RingMissing => "metadata without its ring",
+            Self::RingDamaged => "damaged ring header",
+            Self::RingVersion => "ring of another format version",
+            Self::RingLength => "ring file of the wrong length",
+            Self::ForeignRing => "ring of another journal",
+            Self::ForeignNode => "journal of another node",
+            Self::MetadataOlder => "metadata older than the ring",
+            Self::Copied => "a copy of a journal",
+            Self::RingBytesChanged => "ring of another size than configured",
+            Self::Corrupt => "valid records behind a bad one",
+            Self::LostTail => "records of the last clean stop are gone",
+        }
+    }
+
+    /// One or two sentences: what an operator can do.
+    #[must_use]
+    pub const fn way_out(self) -> &'static str {
+        match self {
+            Self::MetadataVersion | Self::RingVersion => {
+                "Run the program version that wrote the journal."
+            }
+            Self::ForeignNode => "Correct the node id or the data directory in the configuration.",
+            Self::RingBytesChanged => {
+                "Set ring_bytes back; a ring with records cannot change its size."
+            }
+            Self::Copied => {
+                "If the original will never run again, accept the copy: it continues under a new \
+                 incarnation. Otherwise start with the original directory."
+            }
+            Self::ForeignRing | Self::MetadataOlder => {
+                "Put the ring and the metadata that belong together back into the directory."
+            }
+            Self::MetadataMissing
+            | Self::MetadataDamaged
+            | Self::RingMissing
+            | Self::RingDamaged
+            | Self::RingLength
+            | Self::Corrupt
+            | Self::LostTail => {
+                "Nothing was changed. Keep the directory for inspection with the journal tools, \
+                 then restore it from a copy, or move it away and start with an empty one: what it \
+                 held is then lost."
+            }
+        }
+    }
+}
