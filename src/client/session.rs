@@ -19,18 +19,22 @@
 //! or says that history was lost. A program that logged on anew there and sent its orders again
 //! could execute them twice, so a person decides (ruling F21).
 
-use super::credentials::Key;
+mod liveness;
+mod logon;
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+use super::event::{ClientEvent, ClientIdentity, Party, SessionOptions, StopCause};
 use super::inbound::{Arrival, Breach, Denied, Inbound};
 use crate::limits::FRAME_BYTES_MAX_LOGON;
 use crate::vocabulary::event::{Report, ReportBody};
-use crate::vocabulary::fix::{
-    CodType, EstablishmentRejectCode, FlowType, NegotiationRejectCode, ReportLevel, TerminationCode,
-};
+use crate::vocabulary::fix::TerminationCode;
 use crate::vocabulary::message::{ClientMessage, SessionMessage};
 use crate::vocabulary::units::{Nanos, Seq, SessionId, Text};
 use crate::wire::decode::{Outbound, decode_outbound};
 use crate::wire::encode::{CLIENT_BYTES_MAX, encode_client, encode_session};
-use crate::wire::frame::{Frame, split};
+use crate::wire::frame::Frame;
 
 /// Most bytes that one input appends to the caller's buffer: the logon is the longest.
 pub const SEND_BYTES_MAX: usize = FRAME_BYTES_MAX_LOGON;
@@ -40,135 +44,6 @@ pub const LOGON_ANSWER_MAX: Nanos = Nanos(5 * Nanos::SECOND.0);
 const SEQ_MAX: Seq = Seq(1 << 62);
 /// A Terminate that is not answered within this time counts as answered.
 pub const TERMINATE_ANSWER_MAX: Nanos = Nanos::SECOND;
-
-/// Who logs on.
-#[derive(Clone, Debug)]
-pub struct ClientIdentity {
-    /// Sixteen random octets, never used before and never zero.
-    pub session_id: SessionId,
-    /// The firm's key.
-    pub key: Key,
-}
-
-/// What a session asks for. Milliseconds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SessionOptions {
-    /// In `[100, 60_000]`.
-    pub keepalive_interval: u32,
-    /// When the server cancels the session's orders.
-    pub cod_type: CodType,
-    /// Time to come back before it does, at most 60,000.
-    pub cod_window: u32,
-    /// Reports already seen that are asked for again after a reconnect, for a verifier to compare.
-    pub overlap: u32,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self {
-            keepalive_interval: 1000,
-            cod_type: CodType::DoNotCancel,
-            cod_window: 0,
-            overlap: 0,
-        }
-    }
-}
-
-/// What the application sees.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ClientEvent {
-    /// The session is bound to this line.
-    Established {
-        /// The last request that the server applied before; 0 if none.
-        last_incoming: Seq,
-        /// The number of the next request.
-        next_out: Seq,
-        /// Whether there is nothing to recover; else [`ClientEvent::Live`] follows.
-        is_live: bool,
-    },
-    /// Everything that was missing has been delivered; requests may be sent.
-    Live,
-    /// A report, each once and in order. NotApplied is one: those requests never happened.
-    Report(Report),
-    /// The server dropped requests from this number on; they are not sent again before a
-    /// NotApplied has covered them (ruling F02).
-    NotAccepting {
-        /// The first number dropped.
-        from_seq_no: Seq,
-        /// GateCause.
-        cause: u8,
-    },
-    /// The logon was refused; the line is closed.
-    Rejected {
-        /// Which message was refused, with its code.
-        code: RejectCode,
-        /// The server's words.
-        reason: Text<64>,
-        /// What to do.
-        advice: Advice,
-    },
-    /// The session left this line; what is in the buffer is sent, then the line is closed.
-    Terminated {
-        /// Who ended it.
-        by: Party,
-        /// TerminationCode.
-        code: u8,
-        /// Why.
-        reason: Text<64>,
-    },
-    /// The session is over for ever, and a person has to look.
-    Stopped(StopCause),
-}
-
-/// A refused logon.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RejectCode {
-    /// NegotiationRejectCode.
-    Negotiation(u8),
-    /// EstablishmentRejectCode.
-    Establishment(u8),
-}
-
-/// What to do after a refusal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Advice {
-    /// Connect again at once: the next logon takes the other message.
-    ReconnectNow,
-    /// Connect again after a pause, perhaps to another address.
-    RetryLater,
-    /// No repetition helps.
-    GiveUp,
-}
-
-/// One of the two ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Party {
-    /// This end.
-    Client,
-    /// The other.
-    Server,
-}
-
-/// Why a session is over for ever.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StopCause {
-    /// The server's next number is below one that was seen.
-    DataLoss {
-        /// The next number by what was seen.
-        expected: Seq,
-        /// The next number by the server.
-        offered: Seq,
-    },
-    /// The server says that history was lost.
-    HistoryLost,
-    /// The server does not know a session that was established before.
-    Forgotten,
-    /// Reports that were not seen cannot be had any more.
-    ReportsGone {
-        /// The first of them.
-        from: Seq,
-    },
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -553,85 +428,6 @@ impl ClientSession {
         }
     }
 
-    fn on_negotiation_reject(&mut self, now: Nanos, code: u8, reason: &[u8]) -> ClientEvent {
-        use NegotiationRejectCode as Code;
-        let advice = match Code::from_wire(code) {
-            // The answer to an earlier Negotiate was lost (ruling F38): the session is there.
-            Some(Code::DuplicateId) => {
-                self.is_negotiated = true;
-                Advice::ReconnectNow
-            }
-            Some(Code::NotPrimary | Code::NotAccepting | Code::Capacity) => Advice::RetryLater,
-            Some(Code::Credentials | Code::FlowTypeNotSupported | Code::Unspecified) | None => {
-                Advice::GiveUp
-            }
-        };
-        self.transition(State::Closed, now);
-        ClientEvent::Rejected {
-            code: RejectCode::Negotiation(code),
-            reason: text(reason),
-            advice,
-        }
-    }
-
-    fn on_establishment_reject(&mut self, now: Nanos, code: u8, reason: &[u8]) -> ClientEvent {
-        use EstablishmentRejectCode as Code;
-        let advice = match Code::from_wire(code) {
-            Some(Code::HistoryLost) => return self.stop(now, StopCause::HistoryLost),
-            Some(Code::Unnegotiated) if self.was_established => {
-                return self.stop(now, StopCause::Forgotten);
-            }
-            Some(Code::AlreadyEstablished | Code::NotPrimary | Code::NotAccepting) => {
-                Advice::RetryLater
-            }
-            Some(
-                Code::Unnegotiated
-                | Code::SessionBlocked
-                | Code::KeepaliveInterval
-                | Code::Credentials
-                | Code::Unspecified
-                | Code::InvalidNextSeqNo,
-            )
-            | None => Advice::GiveUp,
-        };
-        self.transition(State::Closed, now);
-        ClientEvent::Rejected {
-            code: RejectCode::Establishment(code),
-            reason: text(reason),
-            advice,
-        }
-    }
-
-    fn on_ack(
-        &mut self,
-        now: Nanos,
-        next_in: Seq,
-        last_incoming: Seq,
-        send: &mut Vec<u8>,
-    ) -> ClientEvent {
-        let expected = self.inbound.expected();
-        if next_in < expected {
-            let offered = next_in;
-            return self.stop(now, StopCause::DataLoss { expected, offered });
-        }
-        self.was_established = true;
-        self.next_out = self.next_out.max(last_incoming.next());
-        self.inbound.on_established(next_in, self.options.overlap);
-        let is_live = self.inbound.is_live();
-        let next_out = self.next_out;
-        if is_live {
-            self.transition(State::Live, now);
-        } else {
-            self.transition(State::Recovering, now);
-            self.ask(now, send);
-        }
-        ClientEvent::Established {
-            last_incoming,
-            next_out,
-            is_live,
-        }
-    }
-
     fn on_terminate(
         &mut self,
         now: Nanos,
@@ -651,127 +447,6 @@ impl ClientSession {
             code,
             reason: text(reason),
         }
-    }
-
-    /// Asks for the next piece, or goes live when nothing is missing any more.
-    fn recover(&mut self, now: Nanos, send: &mut Vec<u8>) -> Option<ClientEvent> {
-        match self.state {
-            State::Recovering if self.inbound.is_live() => {
-                self.transition(State::Live, now);
-                Some(ClientEvent::Live)
-            }
-            // The server skipped numbers: they are recovered like those of a lost line.
-            State::Live if !self.inbound.is_live() => {
-                self.transition(State::Recovering, now);
-                self.ask(now, send);
-                None
-            }
-            State::Recovering => {
-                self.ask(now, send);
-                None
-            }
-            State::Live
-            | State::Disconnected
-            | State::Negotiating
-            | State::Establishing
-            | State::Terminating
-            | State::Closed
-            | State::Stopped => None,
-        }
-    }
-
-    fn ask(&mut self, now: Nanos, send: &mut Vec<u8>) {
-        let timestamp = self.peek_stamp(now);
-        if let Some((from_seq_no, count)) = self.inbound.next_request(timestamp) {
-            self.stamp = timestamp;
-            let request = SessionMessage::RetransmitRequest {
-                session_id: self.identity.session_id,
-                timestamp,
-                from_seq_no,
-                count,
-            };
-            self.send_session(now, &request, send);
-        }
-    }
-
-    /// Something must be sent within the interval that this end announced, so it is due earlier.
-    fn heartbeat_at(&self) -> Nanos {
-        let interval = Nanos::from_millis(self.options.keepalive_interval);
-        self.last_sent.saturating_add(Nanos(interval.0 / 4 * 3))
-    }
-
-    /// Silence of one interval is answered with a probe, of two and a half with the end.
-    fn silence_at(&self) -> Nanos {
-        let interval = self.server_interval.0;
-        let span = if self.is_probed {
-            let leniency = (interval / 2).max(100 * Nanos::MILLI.0);
-            interval.saturating_mul(2).saturating_add(leniency)
-        } else {
-            interval
-        };
-        self.last_received.saturating_add(Nanos(span))
-    }
-
-    fn on_keepalive(&mut self, now: Nanos, send: &mut Vec<u8>) -> Option<ClientEvent> {
-        let is_silent = now > self.silence_at();
-        if is_silent && self.is_probed {
-            let reason = "nothing came for 2.5 intervals";
-            self.send_terminate(TerminationCode::KeepaliveLapsed, reason, send);
-            return Some(self.leave(now, TerminationCode::KeepaliveLapsed, reason));
-        }
-        if is_silent || now >= self.heartbeat_at() {
-            self.is_probed |= is_silent;
-            let next_seq_no = self.next_out;
-            self.send_session(now, &SessionMessage::Sequence { next_seq_no }, send);
-        }
-        None
-    }
-
-    fn negotiate(&mut self, now: Nanos, send: &mut Vec<u8>) {
-        let timestamp = self.next_stamp(now);
-        let session_id = self.identity.session_id;
-        self.send_signed(now, send, |credentials| SessionMessage::Negotiate {
-            session_id,
-            timestamp,
-            client_flow: FlowType::Idempotent.wire(),
-            credentials,
-        });
-        self.transition(State::Negotiating, now);
-    }
-
-    fn establish(&mut self, now: Nanos, send: &mut Vec<u8>) {
-        let timestamp = self.next_stamp(now);
-        let (session_id, options) = (self.identity.session_id, self.options);
-        let next_seq_no = self.next_out.0;
-        self.send_signed(now, send, |credentials| SessionMessage::Establish {
-            session_id,
-            timestamp,
-            keepalive_interval: options.keepalive_interval,
-            next_seq_no,
-            cancel_on_disconnect_type: options.cod_type.wire(),
-            cod_timeout_window: options.cod_window,
-            report_level: ReportLevel::None.wire(),
-            credentials,
-        });
-        self.transition(State::Establishing, now);
-    }
-
-    /// Encodes the message twice: without credentials for the block that is signed, then with them.
-    fn send_signed(
-        &mut self,
-        now: Nanos,
-        send: &mut Vec<u8>,
-        message: impl for<'c> Fn(&'c [u8]) -> SessionMessage<'c>,
-    ) {
-        let mut draft = [0; FRAME_BYTES_MAX_LOGON];
-        let len = encode_session(&message(&[]), &mut draft).unwrap_or(0);
-        let drafted = draft.get(..len).map(|octets| split(octets, len));
-        let Some(Ok(Some((frame, _)))) = drafted else {
-            debug_assert!(false, "an encoded logon is a frame");
-            return;
-        };
-        let credentials = self.identity.key.sign(frame.template, frame.block());
-        self.send_session(now, &message(credentials.as_bytes()), send);
     }
 
     fn send_session(&mut self, now: Nanos, message: &SessionMessage<'_>, send: &mut Vec<u8>) {
@@ -806,18 +481,6 @@ impl ClientSession {
         self.transition(State::Stopped, now);
         ClientEvent::Stopped(cause)
     }
-
-    /// The wall clock, but later than every stamp before: the server takes none twice (F05).
-    fn peek_stamp(&self, now: Nanos) -> Nanos {
-        let (at, wall) = self.wall_base;
-        wall.saturating_add(now.since(at))
-            .max(self.stamp.saturating_add(Nanos(1)))
-    }
-
-    fn next_stamp(&mut self, now: Nanos) -> Nanos {
-        self.stamp = self.peek_stamp(now);
-        self.stamp
-    }
 }
 
 /// Appends what `encode` writes into `room` octets; every message of a client fits.
@@ -832,6 +495,3 @@ fn append(send: &mut Vec<u8>, room: usize, encode: impl FnOnce(&mut [u8]) -> Opt
 fn text(reason: &[u8]) -> Text<64> {
     std::str::from_utf8(reason).map_or_else(|_| Text::new("(not text)"), Text::new)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,11 +1,17 @@
 //! Scripts: what the server says, what the application sees, what the client answers.
 
 use super::*;
+use crate::client::credentials::Key;
+use crate::client::event::Advice;
 use crate::vocabulary::event::BusinessMessageReject;
+use crate::vocabulary::fix::{
+    EstablishmentRejectCode, EstablishmentRejectCode as Code, FlowType, NegotiationRejectCode,
+};
 use crate::vocabulary::message::OrderStatusRequest;
 use crate::vocabulary::units::{ClOrdId, Index};
 use crate::wire::decode::{Inbound as Request, decode_inbound};
 use crate::wire::encode::encode_report;
+use crate::wire::frame::split;
 
 const ID: SessionId = SessionId([9; 16]);
 const WALL: Nanos = Nanos(1_700_000_000_000_000_000);
@@ -128,7 +134,7 @@ impl Script {
                 Request::Session(SessionMessage::Terminate { code, .. }) => {
                     format!("Terminate {code}")
                 }
-                other => format!("{other:?}"),
+                other @ Request::Session(_) => format!("{other:?}"),
             });
             rest = &rest[len..];
         }
@@ -196,6 +202,7 @@ const fn sequence(next: u64) -> SessionMessage<'static> {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with an Option")]
 fn seen(number: u64) -> Option<ClientEvent> {
     Some(ClientEvent::Report(report(number)))
 }
@@ -483,7 +490,6 @@ fn lost_data_stops_the_session_for_ever() {
         };
         s.say(&message)
     };
-    use EstablishmentRejectCode as Code;
     assert_eq!(cause(rejected(Code::HistoryLost)), StopCause::HistoryLost);
     assert_eq!(cause(rejected(Code::Unnegotiated)), StopCause::Forgotten);
     for code in [
