@@ -1,2 +1,52 @@
-//! The program.
-fn main() {}
+//! The program: one file a command.
+//!
+//! To add a command: write its file beside this one with `Args` (a `clap::Args` whose doc comments
+//! are its help) and `run(&Args) -> ExitCode`; then add `mod`, a variant of [`Command`] and an arm
+//! in `main`. Results go to standard output, one clear line on each error to standard error.
+
+mod config_command;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The command line or the configuration was refused. A failed claim or run is
+/// [`ExitCode::FAILURE`], 1.
+const EXIT_USAGE: u8 = 2;
+
+const ABOUT: &str = "\
+Tidegate is the gate between trading firms and a market: orders come in over TCP in a binary FIXP
+session, each passes once, is journaled, matched and reported, and survives a crash.";
+
+const GUIDE: &str = "\
+First steps:
+  tidegate config check             what runs without a file, and what it costs in memory
+  tidegate config example > t.toml  a commented file to change
+  tidegate config check t.toml      everything that is wrong with it, at once
+
+Exit codes:
+  0  done
+  1  a claim failed, or the run failed
+  2  the command line or the configuration was refused";
+
+/// Tidegate: low-latency order entry.
+#[derive(Parser)]
+#[command(name = "tidegate", version, about = ABOUT, after_help = GUIDE)]
+#[command(propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a configuration, or print one to start from
+    Config(config_command::Args),
+}
+
+fn main() -> ExitCode {
+    // A refused command line ends here with code 2, help and version with 0.
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Config(args) => config_command::run(&args),
+    }
+}

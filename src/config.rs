@@ -1,1 +1,0 @@
-//! config: written in its own step.
