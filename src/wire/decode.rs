@@ -1,9 +1,10 @@
 //! A frame becomes a message, or a named error.
 //!
-//! Decoding is total: any octets give a value, nothing is allocated, and every length is one that was
-//! compared before. It only reads. A wrong code or an impossible price of a *request* is not its
-//! business: such a message has consumed its number and is refused by the engine, in the engine's
-//! order. A wrong code in a *report* is an error, because a client has nothing to judge by.
+//! Decoding is total: any octets give a value, nothing is allocated, and every length is one that
+//! was compared before. It only reads. A wrong code or an impossible price of a *request* is not
+//! its business: such a message has consumed its number and is refused by the engine, in the
+//! engine's order. A wrong code in a *report* is an error, because a client has nothing to judge
+//! by.
 //!
 //! Lengths (rulings F20, F22, F31):
 //!
@@ -14,7 +15,8 @@
 //! - a session message may carry more behind its var data.
 //!
 //! What is journaled is the *canonical* form: SBE header and block cut to the last field this build
-//! knows, with blockLength and version rewritten. A later build then reads the record as this one did.
+//! knows, with blockLength and version rewritten. A later build then reads the record as this one
+//! did.
 
 mod application;
 mod report;

@@ -1,18 +1,19 @@
 //! Octets become a checked frame.
 //!
-//! A frame is `SOFH | SBE header | block | var data`. TCP delivers it in pieces, so [`split`] is asked
-//! again and again with what has arrived so far. It must not wait for octets that can no longer make
-//! the frame valid, and nobody may size a buffer by a length that a peer claims: the length is judged
-//! as soon as its two octets are there, the encoding type after four, the block length after six.
+//! A frame is `SOFH | SBE header | block | var data`. TCP delivers it in pieces, so [`split`] is
+//! asked again and again with what has arrived so far. It must not wait for octets that can no
+//! longer make the frame valid, and nobody may size a buffer by a length that a peer claims: the
+//! length is judged as soon as its two octets are there, the encoding type after four, the block
+//! length after six.
 //!
 //! A [`Frame`] exists only with its block wholly inside it. What the block means is the decoder's
 //! work; a frame of an unknown template or schema is still a frame.
 //!
 //! ```text
-//!  0        2             4            6           8         10       12            12 + blockLength
-//!  | length | 0xEB50      | blockLength| templateId| schemaId| version| block ....  | var data ....
-//!  |-------- SOFH --------|------------------ SBE header -------------|
-//!  |------------------------------------ length --------------------------------------------------|
+//!  0        2        4             6            8          10        12         12 + blockLength
+//!  | length | 0xEB50 | blockLength | templateId | schemaId | version | block .. | var data .. |
+//!  |----- SOFH ------|------------------ SBE header -----------------|
+//!  |--------------------------------- length ---------------------------------------------------|
 //! ```
 
 use thiserror::Error;
@@ -74,8 +75,8 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The frame whose SBE header and body are `sbe`, as payloads without SOFH carry it; `None` when
-    /// the header or the block does not fit.
+    /// The frame whose SBE header and body are `sbe`, as payloads without SOFH carry it; `None`
+    /// when the header or the block does not fit.
     #[must_use]
     pub fn from_sbe(sbe: &'a [u8]) -> Option<Self> {
         let (header, body) = sbe.split_first_chunk::<SBE_BYTES>()?;

@@ -17,8 +17,8 @@ const BLOCK_WITH_STOP_PX: usize = new_order_single::STOP_PX.end();
 const _: () = assert!(order_cancel_request::BLOCK <= new_order_single::BLOCK);
 const _: () = assert!(order_status_request::BLOCK <= new_order_single::BLOCK);
 
-/// Decodes a journaled message. It is taken only in the form that [`canonical`] gives: anything else
-/// was written by a build that knew more, or by none, and reading it would be another history.
+/// Decodes a journaled message. It is taken only in the form that [`canonical`] gives: anything
+/// else was written by a build that knew more, or by none, and reading it would be another history.
 pub fn decode_client_message(sbe: &[u8]) -> Result<ClientMessage, DecodeError> {
     let not_canonical = DecodeError::NotCanonical { came: sbe.len() };
     let frame = Frame::from_sbe(sbe).ok_or(not_canonical)?;
