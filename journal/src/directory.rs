@@ -12,14 +12,14 @@
 //! (nothing changes up to here, so a refusal leaves all as it was), keep and zero a torn tail,
 //! write metadata, then the ring's header; so the metadata is never behind the ring by a crash.
 
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::bytes::{is_zero, to_usize};
+use crate::bytes::{to_u64, to_usize};
 use crate::error::{JournalError, Refusal, RefusalKind};
-use crate::identity::{Identity, IdentityFacts, Meta, RingFile};
-use crate::label::{LABEL_BYTES, Label, Labelled, META_MAGIC, RING_MAGIC, Uuid, newest};
+use crate::found::{Found, file_id};
+use crate::identity::Identity;
+use crate::label::{LABEL_BYTES, Label, Labelled, META_MAGIC, RING_MAGIC, Uuid};
 use crate::lock::DirectoryLock;
 use crate::position::{Geometry, Position};
 use crate::recover::{End, IncarnationChange, Recovery, Tail, TailFacts, Torn};
@@ -38,8 +38,8 @@ const META_FILE_NEW: &str = "journal.meta.new";
 /// Bytes of the metadata file: one page a slot.
 const META_FILE_BYTES: u64 = 8192;
 /// Where the slots begin.
-const META_SLOTS: [u64; 2] = [0, 4096];
-const RING_SLOTS: [u64; 2] = [0, 2048];
+pub(crate) const META_SLOTS: [u64; 2] = [0, 4096];
+pub(crate) const RING_SLOTS: [u64; 2] = [0, 2048];
 /// Side files of one index: a kill while one is written leaves it, and the next takes a new name.
 const SIDE_FILES_MAX: u32 = 1000;
 
@@ -155,7 +155,7 @@ impl Directory {
                 Err(error) => return Err(JournalError::io(&path, "keep the torn tail")(error)),
             }
         }
-        let full = std::io::Error::other("too many side files of this index");
+        let full = Error::other("too many side files of this index");
         Err(JournalError::io(&self.dir, "keep the torn tail")(full))
     }
 }
@@ -172,7 +172,7 @@ fn write_slot(
 }
 
 fn keep(storage: &mut impl Storage, name: &str, bytes: &[u8]) -> std::io::Result<()> {
-    storage.create(name, crate::bytes::to_u64(bytes.len()))?;
+    storage.create(name, to_u64(bytes.len()))?;
     storage.write_at(name, 0, bytes)?;
     storage.sync(name)?;
     storage.sync_names()
@@ -251,8 +251,9 @@ fn create_new(
         ..Label::default()
     };
     write_header(&mut region, 0, &label);
+    // Only this page: a page that was synced faults again at its next store.
     region
-        .sync()
+        .sync_front(HEADER_PAGE_BYTES)
         .map_err(JournalError::io(&ring_new, "write it to disk"))?;
     let storage = &mut directory.storage;
     storage
@@ -411,208 +412,15 @@ fn tail_refusal(kind: RefusalKind, path: PathBuf, scanned: &Scan, meta: &Label) 
     .into()
 }
 
-/// What a directory holds, before anything is mapped.
-struct Found {
-    /// `None`: no file.
-    meta: Option<Labelled>,
-    ring: Option<Labelled>,
-    ring_file_bytes: u64,
-    /// Inode of the ring; 0 without one.
-    file_id: u64,
-    /// Without metadata: whether the ring is zeros behind its header page.
-    is_unused: bool,
-}
-
-impl Found {
-    fn look(dir: &Path, storage: &DirStorage) -> Result<Self, JournalError> {
-        let meta = read_labels(storage, dir, META_FILE, META_SLOTS, META_MAGIC)?;
-        let ring = read_labels(storage, dir, RING_FILE, RING_SLOTS, RING_MAGIC)?;
-        let path = dir.join(RING_FILE);
-        let bytes = storage
-            .len(RING_FILE)
-            .map_err(JournalError::io(&path, "read its length"))?;
-        Ok(Self {
-            meta,
-            ring,
-            ring_file_bytes: bytes.unwrap_or(0),
-            file_id: if ring.is_some() { file_id(&path)? } else { 0 },
-            is_unused: meta.is_none() && ring.is_some() && is_unused(storage, &path)?,
-        })
-    }
-
-    fn labels(&self) -> (Label, Label) {
-        let label = |labelled| match labelled {
-            Some(Labelled::Good(label, _)) => label,
-            Some(Labelled::Damaged | Labelled::OtherVersion(_)) | None => Label::default(),
-        };
-        (label(self.meta), label(self.ring))
-    }
-
-    fn facts(&self, options: &RingOptions) -> IdentityFacts {
-        let (meta, ring) = self.labels();
-        IdentityFacts {
-            meta: match self.meta {
-                None => Meta::Absent,
-                Some(Labelled::Damaged) => Meta::Damaged,
-                Some(Labelled::OtherVersion(_)) => Meta::OtherVersion,
-                Some(Labelled::Good(..)) => Meta::Good,
-            },
-            ring: match self.ring {
-                None => RingFile::Absent,
-                Some(Labelled::Damaged) => RingFile::Damaged,
-                Some(Labelled::OtherVersion(_)) => RingFile::OtherVersion,
-                Some(Labelled::Good(label, _)) => {
-                    if self.ring_file_bytes != HEADER_PAGE_BYTES + label.ring_bytes {
-                        RingFile::WrongLength
-                    } else if self.is_unused {
-                        RingFile::Unused
-                    } else {
-                        RingFile::Good
-                    }
-                }
-            },
-            same_journal: meta.journal_uuid == ring.journal_uuid,
-            same_node: meta.node_id == options.node_id && ring.node_id == options.node_id,
-            meta_current: ring.incarnation <= meta.incarnation,
-            same_file: meta.file_id == self.file_id,
-            copy_accepted: options.accept_copy,
-            same_size: ring.ring_bytes == options.ring_bytes,
-        }
-    }
-
-    fn refusal(&self, kind: RefusalKind, dir: &Path, options: &RingOptions) -> JournalError {
-        let (meta, ring) = self.labels();
-        let version = |labelled| match labelled {
-            Some(Labelled::OtherVersion(version)) => format!("version {version}"),
-            Some(Labelled::Good(..) | Labelled::Damaged) | None => "no version".to_owned(),
-        };
-        let our_version = || format!("version {}", crate::FORMAT_VERSION);
-        let whole = || "a slot with a matching checksum".to_owned();
-        let (file, expected, found) = match kind {
-            RefusalKind::MetadataMissing => {
-                (META_FILE, "the metadata file".to_owned(), "none".to_owned())
-            }
-            RefusalKind::MetadataDamaged => (META_FILE, whole(), "none".to_owned()),
-            RefusalKind::MetadataVersion => (META_FILE, our_version(), version(self.meta)),
-            RefusalKind::RingMissing => (
-                RING_FILE,
-                format!("the ring of journal {}", meta.journal_uuid),
-                "none".to_owned(),
-            ),
-            RefusalKind::RingDamaged => (RING_FILE, whole(), "none".to_owned()),
-            RefusalKind::RingVersion => (RING_FILE, our_version(), version(self.ring)),
-            RefusalKind::RingLength => (
-                RING_FILE,
-                format!("{} bytes", HEADER_PAGE_BYTES + ring.ring_bytes),
-                format!("{} bytes", self.ring_file_bytes),
-            ),
-            RefusalKind::ForeignRing => (
-                RING_FILE,
-                format!("journal {}", meta.journal_uuid),
-                format!("journal {}", ring.journal_uuid),
-            ),
-            RefusalKind::ForeignNode => (
-                RING_FILE,
-                format!("node {}", options.node_id),
-                format!("node {} (metadata: node {})", ring.node_id, meta.node_id),
-            ),
-            RefusalKind::MetadataOlder => (
-                META_FILE,
-                format!("incarnation {} or later", ring.incarnation),
-                format!("incarnation {}", meta.incarnation),
-            ),
-            RefusalKind::Copied => (
-                RING_FILE,
-                format!("the file that was written, inode {}", meta.file_id),
-                format!("inode {}", self.file_id),
-            ),
-            RefusalKind::RingBytesChanged => (
-                RING_FILE,
-                format!("{} bytes", options.ring_bytes),
-                format!("{} bytes", ring.ring_bytes),
-            ),
-            RefusalKind::Corrupt | RefusalKind::LostTail => {
-                unreachable!("refused by the scan, not by the labels")
-            }
-        };
-        Box::new(Refusal {
-            kind,
-            path: dir.join(file),
-            offset: None,
-            expected,
-            found,
-        })
-        .into()
-    }
-}
-
-/// Reads both slots of a file; a slot beyond the file's end is no slot. `None`: no file.
-pub(crate) fn read_labels(
-    storage: &impl Storage,
-    dir: &Path,
-    name: &str,
-    slots: [u64; 2],
-    magic: [u8; 8],
-) -> Result<Option<Labelled>, JournalError> {
-    let path = dir.join(name);
-    if storage
-        .len(name)
-        .map_err(JournalError::io(&path, "read its length"))?
-        .is_none()
-    {
-        return Ok(None);
-    }
-    let mut labels = [[0; LABEL_BYTES]; 2];
-    for (slot, label) in slots.into_iter().zip(&mut labels) {
-        match storage.read_at(name, slot, label) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => *label = [0; LABEL_BYTES],
-            result => result.map_err(JournalError::io(&path, "read it"))?,
-        }
-    }
-    Ok(Some(newest([&labels[0], &labels[1]], magic)))
-}
-
-/// The newest label of a directory's ring and of its metadata, for readers.
-pub(crate) fn read_both(dir: &Path) -> Result<(Option<Labelled>, Option<Labelled>), JournalError> {
-    let storage = DirStorage::new(dir);
-    Ok((
-        read_labels(&storage, dir, RING_FILE, RING_SLOTS, RING_MAGIC)?,
-        read_labels(&storage, dir, META_FILE, META_SLOTS, META_MAGIC)?,
-    ))
-}
-
 fn write_header(region: &mut Region, slot: usize, label: &Label) {
     let start = to_usize(RING_SLOTS[slot]);
     region.bytes_mut()[start..][..LABEL_BYTES].copy_from_slice(&label.encode(RING_MAGIC));
 }
 
-fn is_unused(storage: &DirStorage, path: &Path) -> Result<bool, JournalError> {
-    let fail = || JournalError::io(path, "read it");
-    let len = storage.len(RING_FILE).map_err(fail())?.unwrap_or(0);
-    let mut buffer = vec![0; 1 << 20];
-    let mut offset = HEADER_PAGE_BYTES;
-    while offset < len {
-        let piece = to_usize(len - offset).min(buffer.len());
-        storage
-            .read_at(RING_FILE, offset, &mut buffer[..piece])
-            .map_err(fail())?;
-        if !is_zero(&buffer[..piece]) {
-            return Ok(false);
-        }
-        offset += crate::bytes::to_u64(piece);
-    }
-    Ok(true)
-}
-
-fn file_id(path: &Path) -> Result<u64, JournalError> {
-    let metadata = std::fs::metadata(path).map_err(JournalError::io(path, "read its inode"))?;
-    Ok(metadata.ino())
-}
-
 fn draw_uuid(dir: &Path) -> Result<Uuid, JournalError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)
-        .map_err(|error| JournalError::io(dir, "draw a uuid")(error.into()))?;
+        .map_err(|error| JournalError::io(dir, "draw a uuid")(Error::other(error.to_string())))?;
     Ok(Uuid(bytes))
 }
 
@@ -623,5 +431,55 @@ fn read_boot_id() -> Result<Uuid, JournalError> {
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16)
         .map(|number| Uuid(number.to_be_bytes()))
-        .map_err(|error| JournalError::io(path, "understand it")(std::io::Error::other(error)))
+        .map_err(|error| JournalError::io(path, "understand it")(Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::found::read_labels;
+    use crate::storage::{MemoryStorage, PageFate};
+
+    fn label(generation: u64) -> Label {
+        Label {
+            generation,
+            ring_bytes: crate::RING_BYTES_MIN,
+            ..Label::default()
+        }
+    }
+
+    /// Power is cut while a label is written, whatever reached the medium: the metadata says the
+    /// old label or the new one, never nothing.
+    #[test]
+    fn a_power_cut_leaves_the_old_label_or_the_new() {
+        for generation in 2..6 {
+            for fate in [
+                PageFate::Old,
+                PageFate::New,
+                PageFate::Torn(0),
+                PageFate::Torn(600),
+            ] {
+                let mut storage = MemoryStorage::new();
+                storage.create(META_FILE, META_FILE_BYTES).unwrap();
+                storage.sync_names().unwrap();
+                for written in 1..generation {
+                    let slot = usize::from(written % 2 == 0);
+                    write_slot(&mut storage, META_FILE, slot, &label(written)).unwrap();
+                }
+                let slot = usize::from(generation % 2 == 0);
+                let bytes = label(generation).encode(META_MAGIC);
+                storage
+                    .write_at(META_FILE, META_SLOTS[slot], &bytes)
+                    .unwrap();
+                storage.cut_power(|_, _| fate);
+                let dir = Path::new("");
+                let found = read_labels(&storage, dir, META_FILE, META_SLOTS, META_MAGIC);
+                let Ok(Some(Labelled::Good(found, _))) = found else {
+                    panic!("{found:?}")
+                };
+                let is_new = matches!(fate, PageFate::New | PageFate::Torn(600));
+                assert_eq!(found, label(generation - u64::from(!is_new)), "{fate:?}");
+            }
+        }
+    }
 }

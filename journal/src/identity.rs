@@ -90,30 +90,109 @@ fn ours(facts: IdentityFacts) -> bool {
     pair(facts) && facts.same_journal && facts.same_node && facts.meta_current
 }
 
-#[rustfmt::skip]
 pub(crate) const IDENTITY_CASES: [IdentityCase; 20] = [
-    case("no journal", |f| f.meta == Meta::Absent && f.ring == RingFile::Absent, Identity::Create),
+    case(
+        "no journal",
+        |f| f.meta == Meta::Absent && f.ring == RingFile::Absent,
+        Identity::Create,
+    ),
     // The metadata gets its name last, and no record is written before.
-    case("creation cut short", |f| f.meta == Meta::Absent && f.ring == RingFile::Unused, Identity::CreateAgain),
-    case("metadata gone", |f| f.meta == Meta::Absent && f.ring == RingFile::Good, refuse(RefusalKind::MetadataMissing)),
-    case("metadata gone, ring damaged", |f| f.meta == Meta::Absent && f.ring == RingFile::Damaged, refuse(RefusalKind::RingDamaged)),
-    case("metadata gone, ring of another version", |f| f.meta == Meta::Absent && f.ring == RingFile::OtherVersion, refuse(RefusalKind::RingVersion)),
-    case("metadata gone, ring length", |f| f.meta == Meta::Absent && f.ring == RingFile::WrongLength, refuse(RefusalKind::RingLength)),
-    case("metadata damaged", |f| f.meta == Meta::Damaged, refuse(RefusalKind::MetadataDamaged)),
-    case("metadata of another version", |f| f.meta == Meta::OtherVersion, refuse(RefusalKind::MetadataVersion)),
-    case("ring gone", |f| f.meta == Meta::Good && f.ring == RingFile::Absent, refuse(RefusalKind::RingMissing)),
-    case("ring damaged", |f| f.meta == Meta::Good && f.ring == RingFile::Damaged, refuse(RefusalKind::RingDamaged)),
-    case("ring of another version", |f| f.meta == Meta::Good && f.ring == RingFile::OtherVersion, refuse(RefusalKind::RingVersion)),
-    case("ring cut or grown", |f| f.meta == Meta::Good && f.ring == RingFile::WrongLength, refuse(RefusalKind::RingLength)),
-    case("another journal's ring", |f| pair(f) && !f.same_journal, refuse(RefusalKind::ForeignRing)),
-    case("another node's journal", |f| pair(f) && f.same_journal && !f.same_node, refuse(RefusalKind::ForeignNode)),
+    case(
+        "creation cut short",
+        |f| f.meta == Meta::Absent && f.ring == RingFile::Unused,
+        Identity::CreateAgain,
+    ),
+    case(
+        "metadata gone",
+        |f| f.meta == Meta::Absent && f.ring == RingFile::Good,
+        refuse(RefusalKind::MetadataMissing),
+    ),
+    case(
+        "metadata gone, ring damaged",
+        |f| f.meta == Meta::Absent && f.ring == RingFile::Damaged,
+        refuse(RefusalKind::RingDamaged),
+    ),
+    case(
+        "metadata gone, ring of another version",
+        |f| f.meta == Meta::Absent && f.ring == RingFile::OtherVersion,
+        refuse(RefusalKind::RingVersion),
+    ),
+    case(
+        "metadata gone, ring length",
+        |f| f.meta == Meta::Absent && f.ring == RingFile::WrongLength,
+        refuse(RefusalKind::RingLength),
+    ),
+    case(
+        "metadata damaged",
+        |f| f.meta == Meta::Damaged,
+        refuse(RefusalKind::MetadataDamaged),
+    ),
+    case(
+        "metadata of another version",
+        |f| f.meta == Meta::OtherVersion,
+        refuse(RefusalKind::MetadataVersion),
+    ),
+    case(
+        "ring gone",
+        |f| f.meta == Meta::Good && f.ring == RingFile::Absent,
+        refuse(RefusalKind::RingMissing),
+    ),
+    case(
+        "ring damaged",
+        |f| f.meta == Meta::Good && f.ring == RingFile::Damaged,
+        refuse(RefusalKind::RingDamaged),
+    ),
+    case(
+        "ring of another version",
+        |f| f.meta == Meta::Good && f.ring == RingFile::OtherVersion,
+        refuse(RefusalKind::RingVersion),
+    ),
+    case(
+        "ring cut or grown",
+        |f| f.meta == Meta::Good && f.ring == RingFile::WrongLength,
+        refuse(RefusalKind::RingLength),
+    ),
+    case(
+        "another journal's ring",
+        |f| pair(f) && !f.same_journal,
+        refuse(RefusalKind::ForeignRing),
+    ),
+    case(
+        "another node's journal",
+        |f| pair(f) && f.same_journal && !f.same_node,
+        refuse(RefusalKind::ForeignNode),
+    ),
     // The metadata is written before the ring's header, so it is never behind by a crash.
-    case("metadata from the past", |f| pair(f) && f.same_journal && f.same_node && !f.meta_current, refuse(RefusalKind::MetadataOlder)),
-    case("size changed", |f| ours(f) && !f.same_size, refuse(RefusalKind::RingBytesChanged)),
-    case("copy", |f| ours(f) && f.same_size && !f.same_file && !f.copy_accepted, refuse(RefusalKind::Copied)),
-    case("copy, accepted", |f| ours(f) && f.same_size && !f.same_file && f.copy_accepted, Identity::Open(Some(IncarnationChange::Copy))),
-    case("ours", |f| ours(f) && f.same_size && f.same_file && !f.copy_accepted, Identity::Open(None)),
-    case("ours, no copy to accept", |f| ours(f) && f.same_size && f.same_file && f.copy_accepted, Identity::Open(None)),
+    case(
+        "metadata from the past",
+        |f| pair(f) && f.same_journal && f.same_node && !f.meta_current,
+        refuse(RefusalKind::MetadataOlder),
+    ),
+    case(
+        "size changed",
+        |f| ours(f) && !f.same_size,
+        refuse(RefusalKind::RingBytesChanged),
+    ),
+    case(
+        "copy",
+        |f| ours(f) && f.same_size && !f.same_file && !f.copy_accepted,
+        refuse(RefusalKind::Copied),
+    ),
+    case(
+        "copy, accepted",
+        |f| ours(f) && f.same_size && !f.same_file && f.copy_accepted,
+        Identity::Open(Some(IncarnationChange::Copy)),
+    ),
+    case(
+        "ours",
+        |f| ours(f) && f.same_size && f.same_file && !f.copy_accepted,
+        Identity::Open(None),
+    ),
+    case(
+        "ours, no copy to accept",
+        |f| ours(f) && f.same_size && f.same_file && f.copy_accepted,
+        Identity::Open(None),
+    ),
 ];
 
 impl IdentityFacts {

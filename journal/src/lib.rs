@@ -10,6 +10,7 @@
 mod bytes;
 mod directory;
 mod error;
+mod found;
 mod identity;
 mod label;
 mod lock;

@@ -12,8 +12,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::bytes::{to_u64, to_usize};
-use crate::directory::{RING_FILE, read_both};
+use crate::directory::RING_FILE;
 use crate::error::{JournalError, Refusal, RefusalKind};
+use crate::found::read_both;
 use crate::label::{FORMAT_VERSION, Label, Labelled};
 use crate::position::{Geometry, Position};
 use crate::record::{PAD_BYTES_MAX, Record};

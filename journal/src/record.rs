@@ -1,8 +1,8 @@
 //! Record: one entry of the journal, the same bytes in the ring, on disk and to a standby.
 //!
 //! ```text
-//!  0        4          8                16               24      28    30   31    32      36        40
-//!  | crc32c | prev_crc | index          | time           | epoch | len |kind|flags| source| reserved| payload, zeros to 8
+//!  0        4          8       16      24      28    30     31      32       36         40
+//!  | crc32c | prev_crc | index | time  | epoch | len | kind | flags | source | reserved | payload
 //! ```
 //!
 //! All fields are little-endian. `crc32c` covers byte 4 to the end, padding included, so each
@@ -290,20 +290,21 @@ pub(crate) fn seal(slot: &mut [u8], head: &Head) -> u32 {
         to_u64(slot.len()) == record_bytes(head.payload_bytes),
         "the slot fits the record"
     );
-    let header = Header {
-        crc: U32::ZERO,
-        prev_crc: head.prev_crc.into(),
-        index: head.index.into(),
-        time: head.time.into(),
-        epoch: head.epoch.into(),
-        len: u16::try_from(head.payload_bytes).unwrap_or(u16::MAX).into(),
-        kind: head.kind,
-        flags: head.flags,
-        source: head.source.into(),
-        reserved: U32::ZERO,
-    };
+    // Stored as whole words: the checksum reads words, and a load that spans two younger stores
+    // waits for both to reach the cache.
+    let words: [U64; 5] = [
+        u64::from(head.prev_crc) << 32,
+        head.index,
+        head.time,
+        u64::from(head.epoch)
+            | head.payload_bytes << 32
+            | u64::from(head.kind) << 48
+            | u64::from(head.flags) << 56,
+        u64::from(head.source),
+    ]
+    .map(U64::new);
     let (front, payload) = slot.split_at_mut(HEADER_LEN);
-    front.copy_from_slice(header.as_bytes());
+    front.copy_from_slice(words.as_bytes());
     payload[to_usize(head.payload_bytes)..].fill(0);
     let crc = crc32c::crc32c(&slot[CRC_END..]);
     if let Ok(word) = AtomicU32::mut_from_bytes(&mut slot[..CRC_END]) {
@@ -317,6 +318,7 @@ pub(crate) fn seal(slot: &mut [u8], head: &Head) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::RecordError::TooLong;
     use super::*;
     use proptest::prelude::*;
 
@@ -358,6 +360,7 @@ mod tests {
             ..sample(&[0; 24])
         });
         let crc = u32::from_le_bytes(good[..4].try_into().unwrap());
+        let found = crc ^ 1;
         let wrong = {
             let mut bytes = good.clone();
             bytes[0] ^= 1;
@@ -376,9 +379,9 @@ mod tests {
             ("padding with bit",  patched(&good, 47, &[1]),        4096, Err(RecordError::Padding)),
             ("reserved",          patched(&good, 36, &[1]),        4096, Err(RecordError::Reserved { found: 1 })),
             ("index 0",           patched(&good, 8, &[0]),         4096, Err(RecordError::ZeroIndex)),
-            ("length",            patched(&good, 28, &[9]),        4096, Err(RecordError::TooLong { len: 9, room: 8 })),
-            ("limit",             good.clone(),                    40,   Err(RecordError::TooLong { len: 5, room: 0 })),
-            ("crc",               wrong,                           4096, Err(RecordError::Crc { expected: crc, found: crc ^ 1 })),
+            ("length",            patched(&good, 28, &[9]),        4096, Err(TooLong { len: 9, room: 8 })),
+            ("limit",             good.clone(),                    40,   Err(TooLong { len: 5, room: 0 })),
+            ("crc",               wrong,                           4096, Err(RecordError::Crc { expected: crc, found })),
             ("zeros",             vec![0; 48],                     4096, Err(RecordError::Empty)),
         ];
         for (label, bytes, limit, expected) in rows {

@@ -172,13 +172,23 @@ impl Region {
         };
     }
 
-    /// Writes a mapped file's pages to its disk and waits; does nothing for memory.
+    /// Writes a mapped file's pages to its disk and waits; does nothing for memory. The kernel
+    /// protects pages while it writes them, so the next store into each faults: not for a region
+    /// that is being stored to.
     pub fn sync(&self) -> io::Result<()> {
         match &self.backing {
             Backing::File { map, file } => {
                 map.flush()?;
                 file.sync_all()
             }
+            Backing::Anonymous(_) | Backing::Heap(..) => Ok(()),
+        }
+    }
+
+    /// As [`Region::sync`], for the first `len` bytes only; the other pages stay as they are.
+    pub fn sync_front(&self, len: u64) -> io::Result<()> {
+        match &self.backing {
+            Backing::File { map, .. } => map.flush_range(0, to_usize(len)),
             Backing::Anonymous(_) | Backing::Heap(..) => Ok(()),
         }
     }
