@@ -5,6 +5,8 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
+mod output;
+mod verify_history;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -41,6 +43,7 @@ struct Cli {
 enum Command {
     /// Check a configuration, or print one to start from
     Config(config_command::Args),
+    VerifyHistory(verify_history::Args),
 }
 
 fn main() -> ExitCode {
@@ -48,5 +51,6 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Config(args) => config_command::run(&args),
+        Command::VerifyHistory(args) => verify_history::run(&args),
     }
 }
