@@ -5,8 +5,8 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
-mod journal_command;
-mod run;
+mod output;
+mod verify_history;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -54,6 +54,7 @@ enum Command {
     Journal(journal_command::Args),
     /// Check a configuration, or print one to start from
     Config(config_command::Args),
+    VerifyHistory(verify_history::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,5 +64,6 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Journal(args) => journal_command::run(&args),
         Command::Config(args) => config_command::run(&args),
+        Command::VerifyHistory(args) => verify_history::run(&args),
     }
 }
