@@ -138,11 +138,7 @@ fn status(key: u64, order_id: u64, ord_status: OrdStatus) -> ReportBody {
 }
 
 fn trade(key: u64, order_id: u64, side: Side, leaves: i64) -> ReportBody {
-    let ord_status = if leaves == 0 {
-        OrdStatus::Filled
-    } else {
-        OrdStatus::PartiallyFilled
-    };
+    let ord_status = if leaves == 0 { OrdStatus::Filled } else { OrdStatus::PartiallyFilled };
     ReportBody::Trade(ExecutionReportTrade {
         order_id: OrderId(order_id),
         cl_ord_id: ClOrdId(key),
@@ -230,10 +226,7 @@ fn frame(item: &Item) -> (EntryKind, Vec<u8>) {
         Item::Connected => (EntryKind::Connected, 0),
         Item::Disconnected => (EntryKind::Disconnected, 0),
         Item::Sent(message) => (EntryKind::Sent, encode_client(message, &mut out)),
-        Item::Told(message) => (
-            EntryKind::Received,
-            encode_session(message, &mut out).unwrap(),
-        ),
+        Item::Told(message) => (EntryKind::Received, encode_session(message, &mut out).unwrap()),
         Item::Report(report) => (EntryKind::Received, encode_report(report, &mut out)),
     };
     out.truncate(len);
@@ -250,11 +243,7 @@ const LAST: u64 = 12;
 
 impl World {
     fn empty() -> Self {
-        let mut world = Self {
-            clients: [vec![], vec![]],
-            journal: vec![],
-            damaged: None,
-        };
+        let mut world = Self { clients: [vec![], vec![]], journal: vec![], damaged: None };
         for client in [A, B] {
             world.put(&RecordBody::SessionOpen {
                 session: slot(client),
@@ -271,8 +260,7 @@ impl World {
     fn put(&mut self, body: &RecordBody<'_>) -> u64 {
         let mut scratch = [0; PAYLOAD_BYTES_MAX];
         let payload = body.encode(&mut scratch).to_vec();
-        self.journal
-            .push((body.source(), body.kind().stored(), payload));
+        self.journal.push((body.source(), body.kind().stored(), payload));
         u64::try_from(self.journal.len()).unwrap()
     }
 
@@ -281,10 +269,7 @@ impl World {
         let item = Item::Sent(message);
         let (_, octets) = frame(&item);
         self.clients[client].push(item);
-        self.put(&RecordBody::ClientMessage {
-            session: slot(client),
-            message: &octets[4..],
-        })
+        self.put(&RecordBody::ClientMessage { session: slot(client), message: &octets[4..] })
     }
 
     fn order(&mut self, client: usize, order: NewOrderSingle) -> u64 {
@@ -302,17 +287,8 @@ impl World {
         assert_eq!(w.order(A, k1), K1);
         w.report(A, 1, K1, accepted(&k1, K1));
         let index = w.order(A, order(2, 2, Side::Buy, 7));
-        w.report(
-            A,
-            2,
-            index,
-            refused(2, OrdRejReason::IncorrectQuantity, false),
-        );
-        let again = NewOrderSingle {
-            msg_seq_num: Seq(3),
-            poss_resend: 1,
-            ..k1
-        };
+        w.report(A, 2, index, refused(2, OrdRejReason::IncorrectQuantity, false));
+        let again = NewOrderSingle { msg_seq_num: Seq(3), poss_resend: 1, ..k1 };
         assert_eq!(w.order(A, again), K1_AGAIN);
         w.report(A, 3, K1_AGAIN, status(1, K1, OrdStatus::New));
 
@@ -337,33 +313,16 @@ impl World {
             }),
         ]);
         w.report(A, 4, K9, trade(1, K1, Side::Buy, 6));
-        w.clients[A].push(Item::Told(SessionMessage::Sequence {
-            next_seq_no: Seq(5),
-        }));
-        w.report(
-            A,
-            5,
-            0,
-            ReportBody::NotApplied {
-                from_seq_no: Seq(4),
-                count: 1,
-            },
-        );
-        let k3 = NewOrderSingle {
-            msg_seq_num: Seq(5),
-            poss_resend: 1,
-            ..lost
-        };
+        w.clients[A].push(Item::Told(SessionMessage::Sequence { next_seq_no: Seq(5) }));
+        w.report(A, 5, 0, ReportBody::NotApplied { from_seq_no: Seq(4), count: 1 });
+        let k3 = NewOrderSingle { msg_seq_num: Seq(5), poss_resend: 1, ..lost };
         assert_eq!(w.order(A, k3), K3);
         w.report(A, 6, K3, accepted(&k3, K3));
 
         let k4 = order(6, 4, Side::Buy, 3);
         let index = w.order(A, k4);
         w.report(A, 7, index, refused(4, OrdRejReason::ExchangeClosed, true));
-        let k4 = NewOrderSingle {
-            msg_seq_num: Seq(7),
-            ..k4
-        };
+        let k4 = NewOrderSingle { msg_seq_num: Seq(7), ..k4 };
         assert_eq!(w.order(A, k4), K4_AGAIN);
         w.report(A, 8, K4_AGAIN, accepted(&k4, K4_AGAIN));
 
@@ -381,10 +340,7 @@ impl World {
             }),
         );
         w.report(A, 9, index, canceled(100, 3, K3));
-        let again = NewOrderSingle {
-            msg_seq_num: Seq(9),
-            ..k3
-        };
+        let again = NewOrderSingle { msg_seq_num: Seq(9), ..k3 };
         let index = w.order(A, again);
         w.report(A, 10, index, status(3, K3, OrdStatus::Canceled));
         let k5 = order(10, 5, Side::Buy, 1);
@@ -395,16 +351,14 @@ impl World {
 
     /// The reports of A under a number.
     fn numbered(&mut self, number: u64) -> impl Iterator<Item = &mut Report> {
-        self.clients[A]
-            .iter_mut()
-            .filter_map(move |item| match item {
-                Item::Report(report) if report.msg_seq_num == Seq(number) => Some(report),
-                Item::Report(_)
-                | Item::Connected
-                | Item::Disconnected
-                | Item::Sent(_)
-                | Item::Told(_) => None,
-            })
+        self.clients[A].iter_mut().filter_map(move |item| match item {
+            Item::Report(report) if report.msg_seq_num == Seq(number) => Some(report),
+            Item::Report(_)
+            | Item::Connected
+            | Item::Disconnected
+            | Item::Sent(_)
+            | Item::Told(_) => None,
+        })
     }
 
     fn forge(&mut self, number: u64, index: u64, body: ReportBody) {
@@ -420,10 +374,7 @@ impl World {
     }
 
     fn write(&self, dir: &Path) -> Vec<PathBuf> {
-        let options = RingOptions {
-            lock_memory: false,
-            ..RingOptions::new(32_768, 1)
-        };
+        let options = RingOptions { lock_memory: false, ..RingOptions::new(32_768, 1) };
         let (mut ring, _) = Ring::create(dir, &options).unwrap();
         let mut damaged_at = None;
         for (place, (source, kind, payload)) in self.journal.iter().enumerate() {
@@ -492,84 +443,47 @@ fn the_honest_world_passes() {
 type Row = (&'static str, Claim, fn(&mut World));
 
 const FORGERIES: [Row; 17] = [
-    (
-        "a duplicate accepted as a second order",
-        Claim::AcceptedOnce,
-        |w| {
-            let again = order(3, 1, Side::Buy, 10);
-            w.forge(3, K1_AGAIN, accepted(&again, K1_AGAIN));
-        },
-    ),
-    (
-        "an acceptance that names another's record",
-        Claim::AcceptedOnce,
-        |w| {
-            let k3 = order(5, 3, Side::Buy, 8);
-            w.forge(6, K1, accepted(&k3, K1));
-        },
-    ),
-    (
-        "an acceptance repeated under a new number",
-        Claim::AcceptedOnce,
-        |w| {
-            let k1 = order(1, 1, Side::Buy, 10);
-            w.report(A, 12, K1, accepted(&k1, K1));
-        },
-    ),
-    (
-        "an acceptance beyond the journal's end",
-        Claim::NothingMissing,
-        |w| {
-            let k5 = order(10, 5, Side::Buy, 1);
-            w.forge(11, LAST + 1, accepted(&k5, LAST + 1));
-        },
-    ),
-    (
-        "another content journaled than sent",
-        Claim::NothingMissing,
-        |w| {
-            for item in &mut w.clients[A] {
-                if let Item::Sent(ClientMessage::NewOrder(m)) = item
-                    && m.msg_seq_num == Seq(1)
-                {
-                    m.order_qty += 1;
-                }
+    ("a duplicate accepted as a second order", Claim::AcceptedOnce, |w| {
+        let again = order(3, 1, Side::Buy, 10);
+        w.forge(3, K1_AGAIN, accepted(&again, K1_AGAIN));
+    }),
+    ("an acceptance that names another's record", Claim::AcceptedOnce, |w| {
+        let k3 = order(5, 3, Side::Buy, 8);
+        w.forge(6, K1, accepted(&k3, K1));
+    }),
+    ("an acceptance repeated under a new number", Claim::AcceptedOnce, |w| {
+        let k1 = order(1, 1, Side::Buy, 10);
+        w.report(A, 12, K1, accepted(&k1, K1));
+    }),
+    ("an acceptance beyond the journal's end", Claim::NothingMissing, |w| {
+        let k5 = order(10, 5, Side::Buy, 1);
+        w.forge(11, LAST + 1, accepted(&k5, LAST + 1));
+    }),
+    ("another content journaled than sent", Claim::NothingMissing, |w| {
+        for item in &mut w.clients[A] {
+            if let Item::Sent(ClientMessage::NewOrder(m)) = item
+                && m.msg_seq_num == Seq(1)
+            {
+                m.order_qty += 1;
             }
-        },
-    ),
-    (
-        "another content accepted than sent",
-        Claim::NothingMissing,
-        |w| {
-            let k5 = order(10, 5, Side::Buy, 2);
-            w.forge(11, LAST, accepted(&k5, LAST));
-        },
-    ),
-    (
-        "a journal with a damaged record",
-        Claim::NothingMissing,
-        |w| {
-            w.damaged = Some(LAST - 1);
-        },
-    ),
-    (
-        "NotApplied of a request that was applied",
-        Claim::NothingMissing,
-        |w| {
-            let body = ReportBody::NotApplied {
-                from_seq_no: Seq(10),
-                count: 1,
-            };
-            w.report(A, 12, 0, body);
-        },
-    ),
+        }
+    }),
+    ("another content accepted than sent", Claim::NothingMissing, |w| {
+        let k5 = order(10, 5, Side::Buy, 2);
+        w.forge(11, LAST, accepted(&k5, LAST));
+    }),
+    ("a journal with a damaged record", Claim::NothingMissing, |w| {
+        w.damaged = Some(LAST - 1);
+    }),
+    ("NotApplied of a request that was applied", Claim::NothingMissing, |w| {
+        let body = ReportBody::NotApplied { from_seq_no: Seq(10), count: 1 };
+        w.report(A, 12, 0, body);
+    }),
     ("a report that never came", Claim::Contiguous, |w| {
         w.drop_report(4);
     }),
     ("a server whose numbers went back", Claim::Contiguous, |w| {
-        let at = w.clients[A]
-            .iter()
-            .rposition(|item| matches!(item, Item::Connected));
+        let at = w.clients[A].iter().rposition(|item| matches!(item, Item::Connected));
         w.clients[A][at.unwrap() + 1] = ack(A, 4);
     }),
     ("a replay with other bytes", Claim::ReplayIdentical, |w| {
@@ -577,21 +491,13 @@ const FORGERIES: [Row; 17] = [
         replayed.body = trade(1, K1, Side::Buy, 5);
     }),
     ("accepted, then refused for good", Claim::FinalStays, |w| {
-        w.forge(
-            3,
-            K1_AGAIN,
-            refused(1, OrdRejReason::IncorrectQuantity, false),
-        );
+        w.forge(3, K1_AGAIN, refused(1, OrdRejReason::IncorrectQuantity, false));
     }),
     ("accepted, then refused for now", Claim::FinalStays, |w| {
         w.forge(3, K1_AGAIN, refused(1, OrdRejReason::ExchangeClosed, true));
     }),
     ("refused for good, then accepted", Claim::FinalStays, |w| {
-        w.forge(
-            7,
-            K4_AGAIN - 1,
-            refused(4, OrdRejReason::UnknownAccount, false),
-        );
+        w.forge(7, K4_AGAIN - 1, refused(4, OrdRejReason::UnknownAccount, false));
     }),
     ("accepted, then unknown", Claim::FinalStays, |w| {
         w.forge(9, K4_AGAIN + 1, cancel_refused(100, 3));
@@ -600,13 +506,9 @@ const FORGERIES: [Row; 17] = [
     ("canceled, then working again", Claim::FinalStays, |w| {
         w.forge(10, LAST - 1, status(3, K3, OrdStatus::New));
     }),
-    (
-        "a duplicate answered with another order",
-        Claim::Resolved,
-        |w| {
-            w.forge(3, K1_AGAIN, status(1, K1_AGAIN, OrdStatus::New));
-        },
-    ),
+    ("a duplicate answered with another order", Claim::Resolved, |w| {
+        w.forge(3, K1_AGAIN, status(1, K1_AGAIN, OrdStatus::New));
+    }),
 ];
 
 #[test]
@@ -640,9 +542,7 @@ fn an_order_without_an_outcome_is_named_or_allowed() {
     assert_eq!((shown.session, shown.number), (Some(id(A)), 10));
     assert!(shown.what.contains("ClOrdID 5") && shown.what.contains("journaled at 12"));
     assert!(shown.offset > 0);
-    let allowed = Options {
-        allow_unresolved: true,
-    };
+    let allowed = Options { allow_unresolved: true };
     assert!(judge(&ledger, &paths, allowed).unwrap().holds());
 }
 
@@ -654,10 +554,7 @@ fn another_run_under_the_same_keys_is_answered_with_the_first() {
     world.clients[A].clear();
     world.clients[A].extend([Item::Connected, ack(A, 1)]);
     let k1 = order(3, 1, Side::Buy, 10);
-    let again = NewOrderSingle {
-        poss_resend: 1,
-        ..k1
-    };
+    let again = NewOrderSingle { poss_resend: 1, ..k1 };
     world.clients[A].push(Item::Sent(ClientMessage::NewOrder(again)));
     world.report(A, 1, K1_AGAIN, status(1, K1, OrdStatus::New));
     let verdict = world.judged();

@@ -5,7 +5,9 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
+mod journal_command;
 mod output;
+mod run;
 mod verify_history;
 
 use clap::{Parser, Subcommand};

@@ -54,11 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_NO_VERDICT);
         }
     };
-    let code = if verdict.holds() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    };
+    let code = if verdict.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if args.json {
         print(&format!("{}\n", as_json(&verdict)), code)
     } else {
@@ -70,9 +66,7 @@ fn verdict_of(args: &Args) -> Result<Verdict, String> {
     let histories = expand(&args.histories)?;
     let ledger =
         Ledger::read(&args.journal).map_err(|e| format!("{}: {e}", args.journal.display()))?;
-    let options = Options {
-        allow_unresolved: args.allow_unresolved,
-    };
+    let options = Options { allow_unresolved: args.allow_unresolved };
     judge(&ledger, &histories, options).map_err(|e| e.to_string())
 }
 
@@ -154,11 +148,7 @@ fn as_text(verdict: &Verdict) -> String {
     if hidden > 0 {
         let _ = writeln!(text, "  and {hidden} more (--json shows up to 1000)");
     }
-    let word = if verdict.holds() {
-        "every claim holds"
-    } else {
-        "a claim is broken"
-    };
+    let word = if verdict.holds() { "every claim holds" } else { "a claim is broken" };
     let _ = writeln!(text, "\nverdict: {word}");
     text
 }
@@ -169,10 +159,7 @@ fn place_of(verdict: &Verdict, v: &Violation) -> String {
     };
     let file = verdict.files.get(v.file);
     let file = file.map_or_else(|| "?".to_owned(), |file| file.display().to_string());
-    format!(
-        "session {session}, number {}, {file} at offset {}",
-        v.number, v.offset
-    )
+    format!("session {session}, number {}, {file} at offset {}", v.number, v.offset)
 }
 
 fn as_json(verdict: &Verdict) -> Value {
@@ -203,12 +190,7 @@ fn as_json(verdict: &Verdict) -> Value {
         .collect();
     let figures: serde_json::Map<String, Value> = rows(&verdict.figures)
         .into_iter()
-        .map(|(name, figure)| {
-            (
-                name.replace([',', '\''], "").replace(' ', "_"),
-                figure.into(),
-            )
-        })
+        .map(|(name, figure)| (name.replace([',', '\''], "").replace(' ', "_"), figure.into()))
         .collect();
     json!({
         "holds": verdict.holds(),

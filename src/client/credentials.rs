@@ -90,10 +90,7 @@ impl Key {
         mac.update(LABEL);
         mac.update(&template.to_le_bytes());
         mac.update(block);
-        let mut out = Credentials {
-            bytes: [0; CREDENTIALS_BYTES_MAX],
-            len: 0,
-        };
+        let mut out = Credentials { bytes: [0; CREDENTIALS_BYTES_MAX], len: 0 };
         out.put(self.id.as_str().as_bytes());
         out.put(b"|");
         for octet in mac.finalize().into_bytes() {
@@ -105,9 +102,7 @@ impl Key {
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Key")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Key").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -136,11 +131,7 @@ impl Credentials {
 }
 
 const fn hex(nibble: u8) -> u8 {
-    if nibble < 10 {
-        b'0' + nibble
-    } else {
-        b'a' + nibble - 10
-    }
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
 const fn nibble(digit: u8) -> Option<u8> {

@@ -29,12 +29,7 @@ pub struct SessionOptions {
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self {
-            keepalive_interval: 1000,
-            cod_type: CodType::DoNotCancel,
-            cod_window: 0,
-            overlap: 0,
-        }
+        Self { keepalive_interval: 1000, cod_type: CodType::DoNotCancel, cod_window: 0, overlap: 0 }
     }
 }
 

@@ -146,10 +146,7 @@ impl<W: Write> HistoryWriter<W> {
     pub fn new(out: W, header: &Header) -> Result<Self, HistoryError> {
         let mut out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, out);
         out.write_all(&encode_header(header))?;
-        Ok(Self {
-            out,
-            offset: HEADER_BYTES as u64,
-        })
+        Ok(Self { out, offset: HEADER_BYTES as u64 })
     }
 
     /// Appends an entry of at most [`ENTRY_BYTES_MAX`] bytes; what is longer is refused.
@@ -202,9 +199,7 @@ impl<R: Read> HistoryReader<R> {
     pub fn new(mut input: R) -> Result<Self, HistoryError> {
         let mut bytes = [0; HEADER_BYTES];
         if fill(&mut input, &mut bytes)? < HEADER_BYTES {
-            return Err(HistoryError::NotAHistory {
-                what: "it is shorter than a header",
-            });
+            return Err(HistoryError::NotAHistory { what: "it is shorter than a header" });
         }
         let header = decode_header(&bytes).map_err(|what| HistoryError::NotAHistory { what })?;
         Ok(Self {
@@ -249,9 +244,8 @@ impl<R: Read> HistoryReader<R> {
         let (checksum, time, len) = (r.u64(), Nanos(r.u64()), r.u32());
         let (kind, zero) = (r.u8(), r.take::<3>());
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let content = tail
-            .get_mut(..len)
-            .ok_or_else(|| damaged("its length is above a frame's"))?;
+        let content =
+            tail.get_mut(..len).ok_or_else(|| damaged("its length is above a frame's"))?;
         if fill(&mut self.input, content)? < len {
             self.end = Some(End::Torn { offset });
             return Ok(None);
@@ -267,12 +261,7 @@ impl<R: Read> HistoryReader<R> {
         }
         self.offset += size as u64;
         let bytes = whole.split_at(ENTRY_HEADER_BYTES).1;
-        Ok(Some(Entry {
-            offset,
-            time,
-            kind,
-            bytes,
-        }))
+        Ok(Some(Entry { offset, time, kind, bytes }))
     }
 }
 
@@ -415,24 +404,15 @@ mod tests {
         for len in HEADER_BYTES..file.len() {
             let (entries, end) = read(&file[..len]).unwrap();
             assert_eq!(entries[..], rows()[..entries.len()]);
-            let whole: usize = entries
-                .iter()
-                .map(|e| ENTRY_HEADER_BYTES + e.2.len())
-                .sum::<usize>()
-                + HEADER_BYTES;
+            let whole: usize =
+                entries.iter().map(|e| ENTRY_HEADER_BYTES + e.2.len()).sum::<usize>()
+                    + HEADER_BYTES;
             let offset = whole as u64;
-            let expected = if whole == len {
-                End::Clean
-            } else {
-                End::Torn { offset }
-            };
+            let expected = if whole == len { End::Clean } else { End::Torn { offset } };
             assert_eq!(end, expected, "cut at {len}");
         }
         for len in 0..HEADER_BYTES {
-            assert!(matches!(
-                read(&file[..len]),
-                Err(HistoryError::NotAHistory { .. })
-            ));
+            assert!(matches!(read(&file[..len]), Err(HistoryError::NotAHistory { .. })));
         }
     }
 
@@ -457,10 +437,7 @@ mod tests {
         file.truncate(HEADER_BYTES + 35);
         file.extend(entry);
         let refused = read(&file);
-        assert!(matches!(
-            refused,
-            Err(HistoryError::Damaged { offset: 123, .. })
-        ));
+        assert!(matches!(refused, Err(HistoryError::Damaged { offset: 123, .. })));
     }
 
     #[test]

@@ -125,12 +125,8 @@ impl Inbound {
         let missing = u32::try_from(self.target - from).unwrap_or(u32::MAX);
         let count = missing.min(RETRANSMIT_COUNT_MAX);
         self.cursor = from + u64::from(count);
-        self.request = Some(Request {
-            timestamp,
-            end: self.cursor,
-            next: from,
-            batch: Batch::Between,
-        });
+        self.request =
+            Some(Request { timestamp, end: self.cursor, next: from, batch: Batch::Between });
         Some((Seq(from), count))
     }
 
@@ -194,10 +190,7 @@ impl Inbound {
         next: Seq,
         count: u32,
     ) -> Result<(), Breach> {
-        let request = self
-            .request
-            .as_mut()
-            .ok_or("a Retransmission nobody asked for")?;
+        let request = self.request.as_mut().ok_or("a Retransmission nobody asked for")?;
         if request.timestamp != timestamp || request.batch != Batch::Between {
             return Err("a Retransmission out of turn");
         }

@@ -161,8 +161,7 @@ impl ClientSession {
 
     /// The bytes that came are no frame: the line cannot be read any further.
     pub fn on_bad_bytes(&mut self, now: Nanos, send: &mut Vec<u8>) -> Option<ClientEvent> {
-        self.is_listening()
-            .then(|| self.breach(now, "octets that are no frame", send))
+        self.is_listening().then(|| self.breach(now, "octets that are no frame", send))
     }
 
     /// Time passed; call at [`ClientSession::next_deadline`]. A call too many is harmless.
@@ -198,9 +197,7 @@ impl ClientSession {
             ClientMessage::Cancel(m) => m.msg_seq_num = seq,
             ClientMessage::Status(m) => m.msg_seq_num = seq,
         }
-        append(send, CLIENT_BYTES_MAX, |out| {
-            Some(encode_client(message, out))
-        });
+        append(send, CLIENT_BYTES_MAX, |out| Some(encode_client(message, out)));
         self.next_out = seq.next();
         self.last_sent = now;
         Some(seq)
@@ -274,18 +271,12 @@ impl ClientSession {
     }
 
     fn is_bound(&self) -> bool {
-        matches!(
-            self.state,
-            State::Recovering | State::Live | State::Terminating
-        )
+        matches!(self.state, State::Recovering | State::Live | State::Terminating)
     }
 
     /// The only writer of the state.
     fn transition(&mut self, to: State, now: Nanos) {
-        assert!(
-            self.state != State::Stopped,
-            "a stopped session went on to {to:?}"
-        );
+        assert!(self.state != State::Stopped, "a stopped session went on to {to:?}");
         self.state = to;
         self.since = now;
     }
@@ -327,9 +318,9 @@ impl ClientSession {
             if is_bound { ok } else { Err("out of turn") }
         };
         match *message {
-            SessionMessage::NegotiationResponse {
-                request_timestamp, ..
-            } if self.state == State::Negotiating && request_timestamp == self.stamp => {
+            SessionMessage::NegotiationResponse { request_timestamp, .. }
+                if self.state == State::Negotiating && request_timestamp == self.stamp =>
+            {
                 self.is_negotiated = true;
                 self.establish(now, send);
                 Ok(None)
@@ -347,12 +338,7 @@ impl ClientSession {
                 ..
             } if self.state == State::Establishing && request_timestamp == self.stamp => {
                 self.server_interval = Nanos::from_millis(keepalive_interval);
-                Ok(Some(self.on_ack(
-                    now,
-                    next_seq_no,
-                    last_incoming_seq_no,
-                    send,
-                )))
+                Ok(Some(self.on_ack(now, next_seq_no, last_incoming_seq_no, send)))
             }
             SessionMessage::EstablishmentReject { code, reason, .. }
                 if self.state == State::Establishing =>
@@ -362,19 +348,15 @@ impl ClientSession {
             SessionMessage::Sequence { next_seq_no } => {
                 bound(self.inbound.on_sequence(next_seq_no)).map(|()| None)
             }
-            SessionMessage::Retransmission {
-                request_timestamp,
-                next_seq_no,
-                count,
-                ..
-            } => {
+            SessionMessage::Retransmission { request_timestamp, next_seq_no, count, .. } => {
                 let inbound = &mut self.inbound;
                 bound(inbound.on_retransmission(request_timestamp, next_seq_no, count))
                     .map(|()| None)
             }
-            SessionMessage::RetransmitReject {
-                request_timestamp, ..
-            } if is_bound => match self.inbound.on_denied(request_timestamp)? {
+            SessionMessage::RetransmitReject { request_timestamp, .. } if is_bound => match self
+                .inbound
+                .on_denied(request_timestamp)?
+            {
                 Denied::Overlap => Ok(None),
                 Denied::Missing(from) => Ok(Some(self.stop(now, StopCause::ReportsGone { from }))),
             },
@@ -415,11 +397,9 @@ impl ClientSession {
                 last_incoming_seq_no,
                 ..
             } => session_id == own && next_seq_no.max(last_incoming_seq_no) <= SEQ_MAX,
-            SessionMessage::Retransmission {
-                session_id,
-                next_seq_no,
-                ..
-            } => session_id == own && next_seq_no <= SEQ_MAX,
+            SessionMessage::Retransmission { session_id, next_seq_no, .. } => {
+                session_id == own && next_seq_no <= SEQ_MAX
+            }
             SessionMessage::Terminate { session_id, .. } => {
                 session_id == own || session_id == SessionId::NONE
             }
@@ -442,11 +422,7 @@ impl ClientSession {
             Party::Server
         };
         self.transition(State::Closed, now);
-        ClientEvent::Terminated {
-            by,
-            code,
-            reason: text(reason),
-        }
+        ClientEvent::Terminated { by, code, reason: text(reason) }
     }
 
     fn send_session(&mut self, now: Nanos, message: &SessionMessage<'_>, send: &mut Vec<u8>) {
@@ -470,11 +446,7 @@ impl ClientSession {
 
     fn leave(&mut self, now: Nanos, code: TerminationCode, reason: &str) -> ClientEvent {
         self.transition(State::Closed, now);
-        ClientEvent::Terminated {
-            by: Party::Client,
-            code: code.wire(),
-            reason: Text::new(reason),
-        }
+        ClientEvent::Terminated { by: Party::Client, code: code.wire(), reason: Text::new(reason) }
     }
 
     fn stop(&mut self, now: Nanos, cause: StopCause) -> ClientEvent {

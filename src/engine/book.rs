@@ -189,10 +189,7 @@ impl Book {
         };
         assert!(is_clear, "an order that crosses is matched before it rests");
         if is_best {
-            let best = Best {
-                tick,
-                px_raw: px.raw(),
-            };
+            let best = Best { tick, px_raw: px.raw() };
             match side {
                 Side::Buy => self.bid = best,
                 Side::Sell => self.ask = best,

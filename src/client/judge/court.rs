@@ -83,10 +83,7 @@ pub fn judge(
         court.add(Claim::NothingMissing, None, what);
     }
     for (file, path) in histories.iter().enumerate() {
-        let of_file = |source| JudgeError::History {
-            path: path.clone(),
-            source,
-        };
+        let of_file = |source| JudgeError::History { path: path.clone(), source };
         let mut reader = HistoryReader::open(path).map_err(of_file)?;
         let (id, key_id) = (reader.header().session_id, reader.header().key_id);
         let mut session = court.sessions.remove(&id).unwrap_or_else(|| {
@@ -102,13 +99,11 @@ pub fn judge(
             }
         });
         while let Some(entry) = reader.read_next().map_err(of_file)? {
-            court
-                .on_entry(&mut session, file, &entry)
-                .map_err(|what| JudgeError::Frame {
-                    path: path.clone(),
-                    offset: entry.offset,
-                    what,
-                })?;
+            court.on_entry(&mut session, file, &entry).map_err(|what| JudgeError::Frame {
+                path: path.clone(),
+                offset: entry.offset,
+                what,
+            })?;
         }
         if let Some(End::Torn { .. }) = reader.end() {
             court.verdict.figures.torn += 1;
@@ -137,10 +132,7 @@ impl Court<'_> {
         file: usize,
         entry: &Entry<'_>,
     ) -> Result<(), String> {
-        let place = Place {
-            file,
-            offset: entry.offset,
-        };
+        let place = Place { file, offset: entry.offset };
         match entry.kind {
             EntryKind::Connected | EntryKind::Disconnected => session.flow.on_line_change(),
             EntryKind::Note => {}
@@ -168,11 +160,7 @@ impl Court<'_> {
 
     fn on_sent(&mut self, session: &mut Session, message: ClientMessage, place: Place) {
         session.flow.on_sent(message, place);
-        let witness = Witness {
-            session: session.id,
-            number: message.msg_seq_num().0,
-            place,
-        };
+        let witness = Witness { session: session.id, number: message.msg_seq_num().0, place };
         match message {
             ClientMessage::NewOrder(m) => {
                 let key = self.keys.entry(session.owner, m.cl_ord_id);
@@ -191,11 +179,7 @@ impl Court<'_> {
             SessionMessage::EstablishmentAck { next_seq_no, .. } => {
                 let seen = session.flow.highest();
                 if next_seq_no.0 <= seen {
-                    let witness = Witness {
-                        session: session.id,
-                        number: next_seq_no.0,
-                        place,
-                    };
+                    let witness = Witness { session: session.id, number: next_seq_no.0, place };
                     let what = format!("the next number is {next_seq_no}, but {seen} was seen");
                     self.add(Claim::Contiguous, Some(witness), what);
                 }
@@ -231,11 +215,7 @@ impl Court<'_> {
         };
         let counted = session.flow.on_message(explicit);
         let number = counted.unwrap_or_else(|(number, _)| number);
-        let witness = Witness {
-            session: session.id,
-            number,
-            place,
-        };
+        let witness = Witness { session: session.id, number, place };
         if let Err((_, counted)) = counted {
             let counted = counted.map_or_else(|| "none".to_owned(), |n| n.to_string());
             let what = format!("number {counted} was due by the count");
@@ -267,11 +247,7 @@ impl Court<'_> {
             if let Some((first, count, place)) = session.flow.missing() {
                 let highest = session.flow.highest();
                 let what = format!("{count} of 1 to {highest} never came, the first is {first}");
-                let witness = Witness {
-                    session: session.id,
-                    number: first,
-                    place,
-                };
+                let witness = Witness { session: session.id, number: first, place };
                 self.add(Claim::Contiguous, Some(witness), what);
             }
         }
@@ -310,10 +286,8 @@ impl Court<'_> {
         for (sent, cl_ord_id) in open {
             let slot = sessions.get(&sent.session).and_then(|s| s.slot);
             let index = slot.and_then(|slot| self.ledger.index_of(slot, Seq(sent.number)));
-            let journaled = index.map_or_else(
-                || "not journaled".to_owned(),
-                |i| format!("journaled at {i}"),
-            );
+            let journaled =
+                index.map_or_else(|| "not journaled".to_owned(), |i| format!("journaled at {i}"));
             let what = format!("ClOrdID {cl_ord_id} has no outcome ({journaled})");
             self.add(Claim::Resolved, Some(sent), what);
         }
@@ -321,9 +295,9 @@ impl Court<'_> {
 }
 
 fn checksum(octets: &[u8]) -> u32 {
-    octets.iter().fold(0x811c_9dc5, |sum: u32, octet| {
-        (sum ^ u32::from(*octet)).wrapping_mul(0x0100_0193)
-    })
+    octets
+        .iter()
+        .fold(0x811c_9dc5, |sum: u32, octet| (sum ^ u32::from(*octet)).wrapping_mul(0x0100_0193))
 }
 
 /// The one frame that an entry holds.

@@ -57,11 +57,7 @@ impl Flow {
         let counted = self.position;
         let number = explicit.map(|seq| seq.0).or(counted).unwrap_or(0);
         self.position = number.checked_add(1);
-        if counted == Some(number) {
-            Ok(number)
-        } else {
-            Err((number, counted))
-        }
+        if counted == Some(number) { Ok(number) } else { Err((number, counted)) }
     }
 
     /// Remembers a frame under its number, or compares it with the first.
@@ -80,9 +76,7 @@ impl Flow {
 
     /// Remembers a request under its number; a repetition changes nothing.
     pub(super) fn on_sent(&mut self, message: ClientMessage, place: Place) {
-        self.sent
-            .entry(message.msg_seq_num())
-            .or_insert((message, place));
+        self.sent.entry(message.msg_seq_num()).or_insert((message, place));
     }
 
     pub(super) fn request(&self, number: Seq) -> Option<&(ClientMessage, Place)> {

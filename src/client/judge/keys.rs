@@ -126,9 +126,7 @@ impl Key {
         if let (Some(at), Some(later)) = (accepted, for_now.max(unknown))
             && later > at
         {
-            return Some(format!(
-                "accepted at index {at}, but denied at index {later}"
-            ));
+            return Some(format!("accepted at index {at}, but denied at index {later}"));
         }
         if let (Some((at, _)), Some(later)) = (refused, for_now)
             && later > at

@@ -87,9 +87,7 @@ impl Ledger {
                     ));
                 }
             }
-            RecordBody::SessionOpen {
-                session, id, owner, ..
-            } => {
+            RecordBody::SessionOpen { session, id, owner, .. } => {
                 self.sessions.insert(id, (session, owner));
                 self.owners.insert(session, owner);
             }
@@ -100,7 +98,8 @@ impl Ledger {
             | RecordBody::Admin { .. }
             | RecordBody::Config(_)
             | RecordBody::EpochStart { .. }
-            | RecordBody::StateHash { .. } => {}
+            | RecordBody::StateHash { .. }
+            | RecordBody::Pad => {}
         }
         Ok(())
     }

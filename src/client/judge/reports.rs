@@ -244,9 +244,7 @@ impl Court<'_> {
             return;
         }
         if let Some(ClientMessage::Status(m)) = self.ledger.request(index).map(|j| j.message) {
-            self.keys
-                .entry(session.owner, m.cl_ord_id)
-                .on_unknown(index);
+            self.keys.entry(session.owner, m.cl_ord_id).on_unknown(index);
         }
     }
 }
@@ -255,9 +253,7 @@ impl Court<'_> {
 fn differs_from_sent(session: &Session, own: &Journaled, index: Index) -> Option<String> {
     let number = own.message.msg_seq_num();
     match session.flow.request(number) {
-        None => Some(format!(
-            "record {index} is request {number}, which this client did not send"
-        )),
+        None => Some(format!("record {index} is request {number}, which this client did not send")),
         Some((sent, place)) if *sent != own.message => Some(format!(
             "record {index} differs from request {number} as sent at offset {}: {:?}, not {:?}",
             place.offset, own.message, sent
@@ -271,23 +267,11 @@ fn differs_from_order(r: &ExecutionReportNew, order: &NewOrderSingle) -> Option<
     let rows = [
         ("Price", r.price.map_or(NULL_I64, Px::raw), order.price),
         ("OrderQty", r.order_qty.raw(), order.order_qty),
-        (
-            "SecurityID",
-            i64::from(r.security_id.0),
-            i64::from(order.security_id),
-        ),
+        ("SecurityID", i64::from(r.security_id.0), i64::from(order.security_id)),
         ("Account", i64::from(r.account.0), i64::from(order.account)),
         ("Side", i64::from(r.side.wire()), i64::from(order.side)),
-        (
-            "OrdType",
-            i64::from(r.ord_type.wire()),
-            i64::from(order.ord_type),
-        ),
-        (
-            "TimeInForce",
-            i64::from(r.time_in_force.wire()),
-            i64::from(order.time_in_force),
-        ),
+        ("OrdType", i64::from(r.ord_type.wire()), i64::from(order.ord_type)),
+        ("TimeInForce", i64::from(r.time_in_force.wire()), i64::from(order.time_in_force)),
     ];
     let (field, told, sent) = rows.into_iter().find(|(_, told, sent)| told != sent)?;
     Some(format!("{field} {told} was accepted, {sent} was sent"))

@@ -141,10 +141,7 @@ impl fmt::Display for Claim {
 
 impl Verdict {
     pub(super) fn of(files: &[PathBuf]) -> Self {
-        Self {
-            files: files.to_vec(),
-            ..Self::default()
-        }
+        Self { files: files.to_vec(), ..Self::default() }
     }
 
     /// How often a claim was broken.

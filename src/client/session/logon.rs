@@ -78,11 +78,7 @@ impl ClientSession {
             }
         };
         self.transition(State::Closed, now);
-        ClientEvent::Rejected {
-            code: RejectCode::Negotiation(code),
-            reason: text(reason),
-            advice,
-        }
+        ClientEvent::Rejected { code: RejectCode::Negotiation(code), reason: text(reason), advice }
     }
 
     pub(super) fn on_establishment_reject(
@@ -141,18 +137,13 @@ impl ClientSession {
             self.transition(State::Recovering, now);
             self.ask(now, send);
         }
-        ClientEvent::Established {
-            last_incoming,
-            next_out,
-            is_live,
-        }
+        ClientEvent::Established { last_incoming, next_out, is_live }
     }
 
     /// The wall clock, but later than every stamp before: the server takes none twice (F05).
     pub(super) fn peek_stamp(&self, now: Nanos) -> Nanos {
         let (at, wall) = self.wall_base;
-        wall.saturating_add(now.since(at))
-            .max(self.stamp.saturating_add(Nanos(1)))
+        wall.saturating_add(now.since(at)).max(self.stamp.saturating_add(Nanos(1)))
     }
 
     pub(super) fn next_stamp(&mut self, now: Nanos) -> Nanos {

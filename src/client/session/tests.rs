@@ -27,19 +27,9 @@ struct Script {
 impl Script {
     fn new(overlap: u32) -> Self {
         let key = Key::try_new("firm-a", &[0xa1; 32]).unwrap();
-        let identity = ClientIdentity {
-            session_id: ID,
-            key,
-        };
-        let options = SessionOptions {
-            overlap,
-            ..SessionOptions::default()
-        };
-        Self {
-            session: ClientSession::new(identity, options),
-            send: Vec::new(),
-            now: Nanos(0),
-        }
+        let identity = ClientIdentity { session_id: ID, key };
+        let options = SessionOptions { overlap, ..SessionOptions::default() };
+        Self { session: ClientSession::new(identity, options), send: Vec::new(), now: Nanos(0) }
     }
 
     /// Logs on for the first time and is live.
@@ -50,10 +40,7 @@ impl Script {
         script.say(&script.negotiated());
         assert_eq!(script.sent(), ["Establish next=1"]);
         let seen = script.say(&script.ack(1, 0));
-        assert!(matches!(
-            seen,
-            Some(ClientEvent::Established { is_live: true, .. })
-        ));
+        assert!(matches!(seen, Some(ClientEvent::Established { is_live: true, .. })));
         script
     }
 
@@ -85,10 +72,7 @@ impl Script {
 
     fn not_applied(&mut self, from: u64, count: u32) -> Option<ClientEvent> {
         let mut frame = [0; 512];
-        let body = ReportBody::NotApplied {
-            from_seq_no: Seq(from),
-            count,
-        };
+        let body = ReportBody::NotApplied { from_seq_no: Seq(from), count };
         let len = encode_report(&Report { body, ..report(0) }, &mut frame);
         self.hear(&frame[..len])
     }
@@ -197,9 +181,7 @@ fn report(number: u64) -> Report {
 }
 
 const fn sequence(next: u64) -> SessionMessage<'static> {
-    SessionMessage::Sequence {
-        next_seq_no: Seq(next),
-    }
+    SessionMessage::Sequence { next_seq_no: Seq(next) }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it is compared with an Option")]
@@ -229,11 +211,7 @@ fn the_first_logon_negotiates_and_the_next_ones_do_not() {
     let event = s.come_back(1, 2);
     assert_eq!(
         event,
-        Some(ClientEvent::Established {
-            last_incoming: Seq(2),
-            next_out: Seq(3),
-            is_live: true
-        })
+        Some(ClientEvent::Established { last_incoming: Seq(2), next_out: Seq(3), is_live: true })
     );
 }
 
@@ -244,11 +222,8 @@ fn logons_are_signed_and_their_times_rise() {
     for _ in 0..2 {
         s.connect();
         let (frame, _) = split(&s.send, 512).unwrap().unwrap();
-        let Ok(Request::Session(SessionMessage::Negotiate {
-            timestamp,
-            credentials,
-            ..
-        })) = decode_inbound(&frame)
+        let Ok(Request::Session(SessionMessage::Negotiate { timestamp, credentials, .. })) =
+            decode_inbound(&frame)
         else {
             panic!("a first logon is a Negotiate");
         };
@@ -272,18 +247,9 @@ fn a_lost_negotiation_response_leads_to_establish() {
         reason: b"seen",
     };
     let event = s.say(&reject);
-    assert!(matches!(
-        event,
-        Some(ClientEvent::Rejected {
-            advice: Advice::ReconnectNow,
-            ..
-        })
-    ));
+    assert!(matches!(event, Some(ClientEvent::Rejected { advice: Advice::ReconnectNow, .. })));
     let event = s.come_back(1, 0);
-    assert!(matches!(
-        event,
-        Some(ClientEvent::Established { is_live: true, .. })
-    ));
+    assert!(matches!(event, Some(ClientEvent::Established { is_live: true, .. })));
 }
 
 #[test]
@@ -291,10 +257,7 @@ fn missing_reports_come_once_and_in_order() {
     let mut s = Script::live();
     assert_eq!(s.report(1), seen(1));
     let event = s.come_back(6, 0);
-    assert!(matches!(
-        event,
-        Some(ClientEvent::Established { is_live: false, .. })
-    ));
+    assert!(matches!(event, Some(ClientEvent::Established { is_live: false, .. })));
     assert_eq!(s.sent(), ["RetransmitRequest 2+4"]);
     assert_eq!(s.request(), None, "nothing is sent before the replay");
     // A live report overtakes the replay: it is not shown now but asked for afterwards.
@@ -345,10 +308,7 @@ fn overlap_asks_again_and_shows_nothing_twice() {
         assert_eq!(s.report(number), seen(number));
     }
     let event = s.come_back(6, 0);
-    assert!(matches!(
-        event,
-        Some(ClientEvent::Established { is_live: false, .. })
-    ));
+    assert!(matches!(event, Some(ClientEvent::Established { is_live: false, .. })));
     assert_eq!(s.sent(), ["RetransmitRequest 3+3"]);
     // A live report may come before the replay; nothing is missing, so it is shown at once.
     assert_eq!(s.report(6), seen(6));
@@ -380,13 +340,7 @@ fn not_applied_takes_a_number_and_carries_none() {
         panic!("NotApplied is a report");
     };
     assert_eq!(gap.msg_seq_num, Seq(2));
-    assert_eq!(
-        gap.body,
-        ReportBody::NotApplied {
-            from_seq_no: Seq(4),
-            count: 2
-        }
-    );
+    assert_eq!(gap.body, ReportBody::NotApplied { from_seq_no: Seq(4), count: 2 });
     assert_eq!(s.report(3), seen(3));
     let event = s.report(3);
     is_breach(&mut s, event);
@@ -469,10 +423,7 @@ fn lost_data_stops_the_session_for_ever() {
     s.report(1);
     s.report(2);
     let (expected, offered) = (Seq(3), Seq(2));
-    assert_eq!(
-        cause(s.come_back(2, 0)),
-        StopCause::DataLoss { expected, offered }
-    );
+    assert_eq!(cause(s.come_back(2, 0)), StopCause::DataLoss { expected, offered });
     s.session.on_disconnected(s.now);
     s.connect();
     assert!(s.sent().is_empty(), "a stopped session never logs on again");
@@ -492,27 +443,14 @@ fn lost_data_stops_the_session_for_ever() {
     };
     assert_eq!(cause(rejected(Code::HistoryLost)), StopCause::HistoryLost);
     assert_eq!(cause(rejected(Code::Unnegotiated)), StopCause::Forgotten);
-    for code in [
-        Code::AlreadyEstablished,
-        Code::NotPrimary,
-        Code::NotAccepting,
-    ] {
+    for code in [Code::AlreadyEstablished, Code::NotPrimary, Code::NotAccepting] {
         let event = rejected(code);
-        assert!(matches!(
-            event,
-            Some(ClientEvent::Rejected {
-                advice: Advice::RetryLater,
-                ..
-            })
-        ));
+        assert!(matches!(event, Some(ClientEvent::Rejected { advice: Advice::RetryLater, .. })));
     }
 
     let mut s = Script::live();
     s.come_back(3, 0);
-    assert_eq!(
-        cause(s.say(&s.denied())),
-        StopCause::ReportsGone { from: Seq(1) }
-    );
+    assert_eq!(cause(s.say(&s.denied())), StopCause::ReportsGone { from: Seq(1) });
 }
 
 #[test]
@@ -522,11 +460,7 @@ fn silence_is_answered_at_both_ends() {
     assert_eq!(s.wait(SECOND / 2), None);
     assert!(s.sent().is_empty());
     s.wait(SECOND / 4);
-    assert_eq!(
-        s.sent(),
-        ["Sequence 1"],
-        "something is sent within the interval"
-    );
+    assert_eq!(s.sent(), ["Sequence 1"], "something is sent within the interval");
     s.say(&sequence(1));
     s.wait(SECOND / 4 * 3);
     assert_eq!(s.sent(), ["Sequence 1"]);
@@ -537,14 +471,7 @@ fn silence_is_answered_at_both_ends() {
     s.wait(SECOND / 4 * 3);
     assert_eq!(s.sent(), ["Sequence 1"], "the heartbeat goes on");
     let event = s.wait(SECOND / 4 * 3);
-    assert!(matches!(
-        event,
-        Some(ClientEvent::Terminated {
-            by: Party::Client,
-            code: 4,
-            ..
-        })
-    ));
+    assert!(matches!(event, Some(ClientEvent::Terminated { by: Party::Client, code: 4, .. })));
     assert_eq!(s.sent(), ["Terminate 4"]);
     assert_eq!(s.session.next_deadline(), None);
 }
@@ -576,11 +503,8 @@ fn terminate_is_answered_and_the_session_lives_on() {
         reason: b"slow down",
     };
     let event = s.say(&terminate);
-    let expected = ClientEvent::Terminated {
-        by: Party::Server,
-        code: 6,
-        reason: Text::new("slow down"),
-    };
+    let expected =
+        ClientEvent::Terminated { by: Party::Server, code: 6, reason: Text::new("slow down") };
     assert_eq!(event, Some(expected));
     assert_eq!(s.sent(), ["Terminate 0"]);
     assert_eq!(s.report(1), None, "octets after a Terminate are ignored");
@@ -589,20 +513,9 @@ fn terminate_is_answered_and_the_session_lives_on() {
     s.session.on_finish(s.now, &mut s.send);
     assert_eq!(s.sent(), ["Terminate 0"]);
     assert_eq!(s.report(1), seen(1), "what was on the way still counts");
-    let answer = SessionMessage::Terminate {
-        session_id: ID,
-        code: 0,
-        reason: b"",
-    };
+    let answer = SessionMessage::Terminate { session_id: ID, code: 0, reason: b"" };
     let event = s.say(&answer);
-    assert!(matches!(
-        event,
-        Some(ClientEvent::Terminated {
-            by: Party::Client,
-            code: 0,
-            ..
-        })
-    ));
+    assert!(matches!(event, Some(ClientEvent::Terminated { by: Party::Client, code: 0, .. })));
     assert!(s.sent().is_empty());
 }
 
@@ -617,15 +530,6 @@ fn garbage_ends_the_line_and_not_the_program() {
 #[test]
 fn not_accepting_is_told() {
     let mut s = Script::live();
-    let event = s.say(&SessionMessage::NotAccepting {
-        from_seq_no: Seq(4),
-        cause: 2,
-    });
-    assert_eq!(
-        event,
-        Some(ClientEvent::NotAccepting {
-            from_seq_no: Seq(4),
-            cause: 2
-        })
-    );
+    let event = s.say(&SessionMessage::NotAccepting { from_seq_no: Seq(4), cause: 2 });
+    assert_eq!(event, Some(ClientEvent::NotAccepting { from_seq_no: Seq(4), cause: 2 }));
 }
