@@ -184,7 +184,7 @@ impl Outgoing {
         (from, count): (Seq, u32),
     ) -> Result<(), RetransmitRefusal> {
         use RetransmitRejectCode::{OutOfRange, RequestLimitExceeded};
-        let Some(live) = self.plan.live.filter(|_| !self.is_ending) else {
+        let Some(live) = self.plan.live.as_mut().filter(|_| !self.is_ending) else {
             return Err(RetransmitRefusal::Reject(OutOfRange));
         };
         if self.plan.replay.is_some() {
@@ -201,6 +201,7 @@ impl Outgoing {
         if !is_released || log.find(session, from).is_none() {
             return Err(RetransmitRefusal::Reject(OutOfRange));
         }
+        live.before_batch = 0;
         let cursor = log.cursor(session, from);
         let phase = Phase::Header;
         self.plan.replay =
@@ -491,3 +492,6 @@ fn report(
         AtCursor::Lost => Err(Overwritten),
     }
 }
+
+#[cfg(test)]
+mod tests;
