@@ -1,9 +1,10 @@
 //! A frame becomes a message, or a named error.
 //!
-//! Decoding is total: any octets give a value, nothing is allocated, and every length is one that was
-//! compared before. It only reads. A wrong code or an impossible price of a *request* is not its
-//! business: such a message has consumed its number and is refused by the engine, in the engine's
-//! order. A wrong code in a *report* is an error, because a client has nothing to judge by.
+//! Decoding is total: any octets give a value, nothing is allocated, and every length is one that
+//! was compared before. It only reads. A wrong code or an impossible price of a *request* is not
+//! its business: such a message has consumed its number and is refused by the engine, in the
+//! engine's order. A wrong code in a *report* is an error, because a client has nothing to judge
+//! by.
 //!
 //! Lengths (rulings F20, F22, F31):
 //!
@@ -14,7 +15,8 @@
 //! - a session message may carry more behind its var data.
 //!
 //! What is journaled is the *canonical* form: SBE header and block cut to the last field this build
-//! knows, with blockLength and version rewritten. A later build then reads the record as this one did.
+//! knows, with blockLength and version rewritten. A later build then reads the record as this one
+//! did.
 
 mod application;
 mod report;
@@ -24,7 +26,7 @@ use thiserror::Error;
 
 pub use self::application::{CANONICAL_BYTES_MAX, canonical, canonical_len, decode_client_message};
 use super::frame::Frame;
-use super::layout::SCHEMA_ID;
+use super::layout::{SCHEMA_ID, new_order_single, order_cancel_request, order_status_request};
 use crate::vocabulary::event::Report;
 use crate::vocabulary::message::{ClientMessage, SessionMessage};
 
@@ -123,14 +125,11 @@ pub enum DecodeError {
 #[inline]
 pub fn decode_inbound<'a>(frame: &Frame<'a>) -> Result<Inbound<'a>, DecodeError> {
     known_schema(frame)?;
-    if let Some(message) = application::decode(frame)? {
-        return Ok(Inbound::Application(message));
-    }
-    match session::decode_inbound(frame)? {
-        Some(message) => Ok(Inbound::Session(message)),
-        None => Err(DecodeError::UnknownTemplate {
-            template: frame.template,
-        }),
+    match frame.template {
+        new_order_single::TEMPLATE
+        | order_cancel_request::TEMPLATE
+        | order_status_request::TEMPLATE => application::decode(frame).map(Inbound::Application),
+        _ => session::decode_inbound(frame).map(Inbound::Session),
     }
 }
 
@@ -141,12 +140,7 @@ pub fn decode_outbound<'a>(frame: &Frame<'a>) -> Result<Outbound<'a>, DecodeErro
     if let Some(report) = report::decode(frame)? {
         return Ok(Outbound::Report(report));
     }
-    match session::decode_outbound(frame)? {
-        Some(message) => Ok(Outbound::Session(message)),
-        None => Err(DecodeError::UnknownTemplate {
-            template: frame.template,
-        }),
-    }
+    session::decode_outbound(frame).map(Outbound::Session)
 }
 
 fn known_schema(frame: &Frame<'_>) -> Result<(), DecodeError> {

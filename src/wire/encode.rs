@@ -1,8 +1,8 @@
 //! A message becomes a whole frame, SOFH included.
 //!
 //! Reports are on the hot path: one check of the room, then writes at constant offsets into a block
-//! whose length the compiler knows, so that it can drop every other check. Each encoder writes every
-//! octet of its block; nothing that stood in the buffer before is left to be sent.
+//! whose length the compiler knows, so that it can drop every other check. Each encoder writes
+//! every octet of its block; nothing that stood in the buffer before is left to be sent.
 
 mod session;
 

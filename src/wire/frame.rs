@@ -1,18 +1,19 @@
 //! Octets become a checked frame.
 //!
-//! A frame is `SOFH | SBE header | block | var data`. TCP delivers it in pieces, so [`split`] is asked
-//! again and again with what has arrived so far. It must not wait for octets that can no longer make
-//! the frame valid, and nobody may size a buffer by a length that a peer claims: the length is judged
-//! as soon as its two octets are there, the encoding type after four, the block length after six.
+//! A frame is `SOFH | SBE header | block | var data`. TCP delivers it in pieces, so [`split`] is
+//! asked again and again with what has arrived so far. It must not wait for octets that can no
+//! longer make the frame valid, and nobody may size a buffer by a length that a peer claims: the
+//! length is judged as soon as its two octets are there, the encoding type after four, the block
+//! length after six.
 //!
 //! A [`Frame`] exists only with its block wholly inside it. What the block means is the decoder's
 //! work; a frame of an unknown template or schema is still a frame.
 //!
 //! ```text
-//!  0        2             4            6           8         10       12            12 + blockLength
-//!  | length | 0xEB50      | blockLength| templateId| schemaId| version| block ....  | var data ....
-//!  |-------- SOFH --------|------------------ SBE header -------------|
-//!  |------------------------------------ length --------------------------------------------------|
+//!  0        2        4             6            8          10        12         12 + blockLength
+//!  | length | 0xEB50 | blockLength | templateId | schemaId | version | block .. | var data .. |
+//!  |----- SOFH ------|------------------ SBE header -----------------|
+//!  |--------------------------------- length ---------------------------------------------------|
 //! ```
 
 use thiserror::Error;
@@ -68,14 +69,14 @@ pub struct Frame<'a> {
     /// version: what the sender knew.
     pub version: u16,
     sbe: &'a [u8],
-    body: &'a [u8],
     block: &'a [u8],
     rest: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
-    /// The frame whose SBE header and body are `sbe`, as payloads without SOFH carry it; `None` when
-    /// the header or the block does not fit.
+    /// The frame whose SBE header and body are `sbe`, as payloads without SOFH carry it; `None`
+    /// when the header or the block does not fit.
+    #[inline]
     #[must_use]
     pub fn from_sbe(sbe: &'a [u8]) -> Option<Self> {
         let (header, body) = sbe.split_first_chunk::<SBE_BYTES>()?;
@@ -88,7 +89,6 @@ impl<'a> Frame<'a> {
             schema_id: u16::from_le_bytes([s0, s1]),
             version: u16::from_le_bytes([v0, v1]),
             sbe,
-            body,
             block,
             rest,
         })
@@ -96,8 +96,8 @@ impl<'a> Frame<'a> {
 
     /// The octets behind the SBE header: block and var data.
     #[must_use]
-    pub const fn body(&self) -> &'a [u8] {
-        self.body
+    pub fn body(&self) -> &'a [u8] {
+        self.sbe.get(SBE_BYTES..).unwrap_or_default()
     }
 
     /// SBE header and body.
@@ -123,6 +123,7 @@ impl<'a> Frame<'a> {
 ///
 /// `bytes_max` is the longest frame that the link takes now; it is at most the size of the buffer
 /// that the caller reads into.
+#[inline]
 pub fn split(buffer: &[u8], bytes_max: usize) -> Result<Option<(Frame<'_>, usize)>, FrameError> {
     let Some(&[l0, l1]) = buffer.first_chunk() else {
         return Ok(None);

@@ -2,8 +2,9 @@
 //!
 //! A message is a block of fields without gaps: the order of the fields and their types alone give
 //! every offset. So a block is written here as a list, in the order of the schema, and the offsets
-//! are a chain of constants: each field begins where the one before it ends. The codec names fields,
-//! never offsets. `tests/layout.rs` holds each list against `tidegate.xml`, which is the authority.
+//! are a chain of constants: each field begins where the one before it ends. The codec names
+//! fields, never offsets. `tests/layout.rs` holds each list against `tidegate.xml`, which is the
+//! authority.
 //!
 //! A message is declared as `template "Name" shortest..=longest { fields }`. The longest block is
 //! the one this build writes; the shortest is that of the first version (or of FIXP's standard),

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The block is taken as it stands on the wire, blockLength octets, and not as it was understood: a
-//! field that this build does not know is covered, too. The var data, where the MAC itself stands, is
-//! not. So a client can encode its logon with 64 octets of anything in the MAC's place, sign the
+//! field that this build does not know is covered, too. The var data, where the MAC itself stands,
+//! is not. So a client can encode its logon with 64 octets of anything in the MAC's place, sign the
 //! frame, and write the digits over them ([`mac_place`]).
 
 use super::frame::{Frame, split};

@@ -17,18 +17,15 @@ const BLOCK_WITH_STOP_PX: usize = new_order_single::STOP_PX.end();
 const _: () = assert!(order_cancel_request::BLOCK <= new_order_single::BLOCK);
 const _: () = assert!(order_status_request::BLOCK <= new_order_single::BLOCK);
 
-/// Decodes a journaled message. It is taken only in the form that [`canonical`] gives: anything else
-/// was written by a build that knew more, or by none, and reading it would be another history.
+/// Decodes a journaled message. It is taken only in the form that [`canonical`] gives: anything
+/// else was written by a build that knew more, or by none, and reading it would be another history.
 pub fn decode_client_message(sbe: &[u8]) -> Result<ClientMessage, DecodeError> {
     let not_canonical = DecodeError::NotCanonical { came: sbe.len() };
     let frame = Frame::from_sbe(sbe).ok_or(not_canonical)?;
     known_schema(&frame)?;
-    let message = decode(&frame)?;
-    let message = message.ok_or(DecodeError::UnknownTemplate {
-        template: frame.template,
-    })?;
-    if is_canonical(&frame) {
-        Ok(message)
+    let decoded = decode(&frame);
+    if decoded.is_err() || is_canonical(&frame) {
+        decoded
     } else {
         Err(not_canonical)
     }
@@ -89,22 +86,25 @@ fn cut<'b>(frame: &Frame<'_>, scratch: &'b mut [u8; CANONICAL_BYTES_MAX]) -> Opt
     Some(out)
 }
 
-/// The request in `frame`; `None` when its template is no request.
+/// The request in `frame`. Only the block is fallible: once it is there, the message is built where
+/// it is returned, without a copy between.
 #[inline]
-pub(super) fn decode(frame: &Frame<'_>) -> Result<Option<ClientMessage>, DecodeError> {
-    Ok(Some(match frame.template {
-        new_order_single::TEMPLATE => ClientMessage::NewOrder(new_order(frame)?),
-        order_cancel_request::TEMPLATE => ClientMessage::Cancel(cancel(frame)?),
-        order_status_request::TEMPLATE => ClientMessage::Status(status(frame)?),
-        _ => return Ok(None),
-    }))
+pub(super) fn decode(frame: &Frame<'_>) -> Result<ClientMessage, DecodeError> {
+    match frame.template {
+        new_order_single::TEMPLATE => {
+            let block = whole_block(frame)?;
+            Ok(ClientMessage::NewOrder(new_order(block, frame.block())))
+        }
+        order_cancel_request::TEMPLATE => Ok(ClientMessage::Cancel(cancel(whole_block(frame)?))),
+        order_status_request::TEMPLATE => Ok(ClientMessage::Status(status(whole_block(frame)?))),
+        template => Err(DecodeError::UnknownTemplate { template }),
+    }
 }
 
 #[inline]
-fn new_order(frame: &Frame<'_>) -> Result<NewOrderSingle, DecodeError> {
+fn new_order(block: &[u8; new_order_single::BLOCK_MIN], appended: &[u8]) -> NewOrderSingle {
     use new_order_single as f;
-    let block = whole_block::<{ f::BLOCK_MIN }>(frame)?;
-    Ok(NewOrderSingle {
+    NewOrderSingle {
         msg_seq_num: Seq(f::MSG_SEQ_NUM.get(block)),
         sending_time: Nanos(f::SENDING_TIME.get(block)),
         cl_ord_id: ClOrdId(f::CL_ORD_ID.get(block)),
@@ -119,16 +119,15 @@ fn new_order(frame: &Frame<'_>) -> Result<NewOrderSingle, DecodeError> {
         poss_resend: f::POSS_RESEND.get(block),
         self_match: f::SELF_MATCH_PREVENTION_INSTRUCTION.get(block),
         sender_sub_id: f::SENDER_SUB_ID.get(block),
-        stop_px: f::STOP_PX.find(frame.block()).unwrap_or(NULL_I64),
-        expire_time: f::EXPIRE_TIME.find(frame.block()).unwrap_or(NULL_U64),
-    })
+        stop_px: f::STOP_PX.find(appended).unwrap_or(NULL_I64),
+        expire_time: f::EXPIRE_TIME.find(appended).unwrap_or(NULL_U64),
+    }
 }
 
 #[inline]
-fn cancel(frame: &Frame<'_>) -> Result<OrderCancelRequest, DecodeError> {
+fn cancel(block: &[u8; order_cancel_request::BLOCK_MIN]) -> OrderCancelRequest {
     use order_cancel_request as f;
-    let block = whole_block::<{ f::BLOCK_MIN }>(frame)?;
-    Ok(OrderCancelRequest {
+    OrderCancelRequest {
         msg_seq_num: Seq(f::MSG_SEQ_NUM.get(block)),
         sending_time: Nanos(f::SENDING_TIME.get(block)),
         cl_ord_id: ClOrdId(f::CL_ORD_ID.get(block)),
@@ -137,17 +136,16 @@ fn cancel(frame: &Frame<'_>) -> Result<OrderCancelRequest, DecodeError> {
         side: f::SIDE.get(block),
         poss_resend: f::POSS_RESEND.get(block),
         sender_sub_id: f::SENDER_SUB_ID.get(block),
-    })
+    }
 }
 
 #[inline]
-fn status(frame: &Frame<'_>) -> Result<OrderStatusRequest, DecodeError> {
+fn status(block: &[u8; order_status_request::BLOCK_MIN]) -> OrderStatusRequest {
     use order_status_request as f;
-    let block = whole_block::<{ f::BLOCK_MIN }>(frame)?;
-    Ok(OrderStatusRequest {
+    OrderStatusRequest {
         msg_seq_num: Seq(f::MSG_SEQ_NUM.get(block)),
         sending_time: Nanos(f::SENDING_TIME.get(block)),
         ord_status_req_id: f::ORD_STATUS_REQ_ID.get(block),
         cl_ord_id: ClOrdId(f::CL_ORD_ID.get(block)),
-    })
+    }
 }

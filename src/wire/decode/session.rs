@@ -15,25 +15,20 @@ use crate::wire::layout::{
 
 type Decoded<'a> = Result<SessionMessage<'a>, DecodeError>;
 
-/// The session message that a client may send; `None` for any other template.
-pub(super) fn decode_inbound<'a>(
-    frame: &Frame<'a>,
-) -> Result<Option<SessionMessage<'a>>, DecodeError> {
+/// The session message that a client may send, and no other template.
+pub(super) fn decode_inbound<'a>(frame: &Frame<'a>) -> Decoded<'a> {
     match frame.template {
         sequence::TEMPLATE => sequence(frame),
         negotiate::TEMPLATE => negotiate(frame),
         establish::TEMPLATE => establish(frame),
         retransmit_request::TEMPLATE => retransmit_request(frame),
         terminate::TEMPLATE => terminate(frame),
-        _ => return Ok(None),
+        template => Err(DecodeError::UnknownTemplate { template }),
     }
-    .map(Some)
 }
 
-/// The session message that a server may send; `None` for any other template.
-pub(super) fn decode_outbound<'a>(
-    frame: &Frame<'a>,
-) -> Result<Option<SessionMessage<'a>>, DecodeError> {
+/// The session message that a server may send, and no other template.
+pub(super) fn decode_outbound<'a>(frame: &Frame<'a>) -> Decoded<'a> {
     match frame.template {
         sequence::TEMPLATE => sequence(frame),
         negotiation_response::TEMPLATE => negotiation_response(frame),
@@ -45,9 +40,8 @@ pub(super) fn decode_outbound<'a>(
         terminate::TEMPLATE => terminate(frame),
         not_accepting::TEMPLATE => not_accepting(frame),
         replication_status::TEMPLATE => replication_status(frame),
-        _ => return Ok(None),
+        template => Err(DecodeError::UnknownTemplate { template }),
     }
-    .map(Some)
 }
 
 fn negotiate<'a>(frame: &Frame<'a>) -> Decoded<'a> {
