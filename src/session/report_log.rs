@@ -29,7 +29,8 @@ use crate::vocabulary::units::{Index, Seq, SessionIdx};
 
 /// Octets of an entry's header.
 pub const ENTRY_HEADER_BYTES: usize = 32;
-/// Octets of the smallest ring: a turn's worst outbox would not fit a smaller one anyway.
+/// Octets of the smallest ring, for tests: a handful of the longest entries. A node's is far larger
+/// than what one turn may write, or a reader would lose its place within the turn.
 pub const LOG_BYTES_MIN: usize = 1024;
 const _: () = assert!(LOG_BYTES_MIN >= 4 * (ENTRY_HEADER_BYTES + REPORT_BYTES_MAX));
 
