@@ -4,7 +4,7 @@
 //! only after minutes, and an idle one never; so silence is measured here:
 //!
 //! ```text
-//! heard nothing for > 1 interval    one Sequence: a live peer answers it or sends its own
+//! heard nothing for > 1 interval    one Sequence: it shows a dead line, and wakes a late peer
 //! heard nothing for > 2.5 intervals, and > 2 intervals + 100 ms: the line is lost
 //! sent nothing for our interval     one Sequence
 //! ```

@@ -20,8 +20,11 @@
 //! message is refused, and the caller ends a connection that asks without reading; the last message
 //! (Terminate, a refusal) has room of its own. After it nothing more is sent.
 
+mod plan;
+
+use self::plan::{Live, Next, Part, Phase, Plan, Replay, Source};
 use crate::limits::{RETRANSMIT_BATCH_MAX, RETRANSMIT_COUNT_MAX};
-use crate::session::report_log::{AtCursor, Cursor, Entry, ReportLog};
+use crate::session::report_log::{AtCursor, Cursor, ReportLog};
 use crate::vocabulary::fix::RetransmitRejectCode;
 use crate::vocabulary::message::SessionMessage;
 use crate::vocabulary::units::{Index, Nanos, Seq, SessionId, SessionIdx};
@@ -64,67 +67,6 @@ pub enum RetransmitRefusal {
     Reject(RetransmitRejectCode),
     /// One is running: Terminate(ReRequestInProgress).
     InProgress,
-}
-
-/// What is sent next, and after it, given the log.
-#[derive(Clone, Copy, Debug)]
-struct Plan {
-    control_at: usize,
-    live: Option<Live>,
-    replay: Option<Replay>,
-    part: Option<Part>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    cursor: Cursor,
-    /// The log's count of this session's octets before `cursor`.
-    octets: u64,
-    /// Reports that may still go before the next batch of a replay.
-    before_batch: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Replay {
-    session_id: SessionId,
-    request_timestamp: Nanos,
-    cursor: Cursor,
-    /// Reports that are not handed over yet, those of the running batch included.
-    left: u32,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// Between batches.
-    Header,
-    /// This many reports of the batch are left.
-    Reports(u32),
-    /// The Sequence that ends the batch.
-    Resume,
-}
-
-/// Where the frame at the front comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Source {
-    Control,
-    Header,
-    Replay,
-    Resume,
-    Live,
-}
-
-/// A frame of which `sent` octets are gone.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    source: Source,
-    sent: usize,
-}
-
-/// A frame to send.
-enum Next<'a> {
-    Octets(Source, &'a [u8]),
-    Report(Source, Entry<'a>),
 }
 
 impl Default for Outgoing {
@@ -184,7 +126,7 @@ impl Outgoing {
         (from, count): (Seq, u32),
     ) -> Result<(), RetransmitRefusal> {
         use RetransmitRejectCode::{OutOfRange, RequestLimitExceeded};
-        let Some(live) = self.plan.live.filter(|_| !self.is_ending) else {
+        let Some(live) = self.plan.live.as_mut().filter(|_| !self.is_ending) else {
             return Err(RetransmitRefusal::Reject(OutOfRange));
         };
         if self.plan.replay.is_some() {
@@ -201,6 +143,7 @@ impl Outgoing {
         if !is_released || log.find(session, from).is_none() {
             return Err(RetransmitRefusal::Reject(OutOfRange));
         }
+        live.before_batch = 0;
         let cursor = log.cursor(session, from);
         let phase = Phase::Header;
         self.plan.replay =
@@ -342,48 +285,68 @@ impl Outgoing {
     }
 
     /// The frame at the front of `plan`.
+    #[inline]
     fn next<'a>(
         &'a self,
         plan: &Plan,
         log: &'a ReportLog,
         made: &'a mut [u8; MADE_BYTES_MAX],
     ) -> Result<Option<Next<'a>>, Overwritten> {
-        let source = match plan.part {
-            Some(part) => part.source,
-            None => match self.source(plan, log)? {
-                Some(source) => source,
-                None => return Ok(None),
+        // Most of the time live reports follow each other and nothing else waits.
+        let is_plain = plan.replay.is_none() && plan.control_at == self.control_len;
+        match (plan.part, &plan.live) {
+            (None, Some(live)) if is_plain && !self.is_ending => {
+                let next = report(Source::Live, &live.cursor, log)?;
+                Ok(next.filter(|next| next.is_released(self.released)))
+            }
+            (None, Some(_) | None) => match self.source(plan, log)? {
+                Some(source) => self.frame_of(source, plan, log, made),
+                None => Ok(None),
             },
-        };
-        let next = match source {
-            Source::Control => {
+            (Some(part), _) => self.frame_of(part.source, plan, log, made),
+        }
+    }
+
+    /// The frame that `source` gives now.
+    fn frame_of<'a>(
+        &'a self,
+        source: Source,
+        plan: &Plan,
+        log: &'a ReportLog,
+        made: &'a mut [u8; MADE_BYTES_MAX],
+    ) -> Result<Option<Next<'a>>, Overwritten> {
+        match (source, &plan.live, &plan.replay) {
+            (Source::Control, _, _) => {
                 let queued = self.control.get(plan.control_at..self.control_len).unwrap_or(&[]);
                 let len = queued.first_chunk().map_or(0, |l| usize::from(u16::from_le_bytes(*l)));
-                queued.get(..len).map(|frame| Next::Octets(source, frame))
+                Ok(queued.get(..len).map(|frame| Next::Octets(source, frame)))
             }
-            Source::Header => plan.replay.and_then(|replay| {
+            (Source::Header, _, Some(replay)) => {
                 let message = SessionMessage::Retransmission {
                     session_id: replay.session_id,
                     request_timestamp: replay.request_timestamp,
                     next_seq_no: replay.cursor.number(),
                     count: replay.left.min(RETRANSMIT_BATCH_MAX),
                 };
-                made_frame(source, &message, made)
-            }),
-            Source::Resume => plan.live.and_then(|live| {
+                Ok(made_frame(source, &message, made))
+            }
+            (Source::Resume, Some(live), _) => {
                 let message = SessionMessage::Sequence { next_seq_no: live.cursor.number() };
-                made_frame(source, &message, made)
-            }),
-            Source::Replay => report(source, plan.replay.map(|r| r.cursor), log)?,
-            Source::Live => report(source, plan.live.map(|l| l.cursor), log)?,
-        };
-        Ok(next)
+                Ok(made_frame(source, &message, made))
+            }
+            (Source::Replay, _, Some(replay)) => report(source, &replay.cursor, log),
+            (Source::Live, Some(live), _) => report(source, &live.cursor, log),
+            (Source::Header | Source::Replay, _, None)
+            | (Source::Resume | Source::Live, None, _) => {
+                debug_assert!(false, "a frame comes from a source that is there");
+                Ok(None)
+            }
+        }
     }
 
     /// Whose turn it is between two frames.
-    #[inline]
     fn source(&self, plan: &Plan, log: &ReportLog) -> Result<Option<Source>, Overwritten> {
-        let is_between = match plan.replay.map(|replay| replay.phase) {
+        let is_between = match plan.replay.as_ref().map(|replay| replay.phase) {
             Some(Phase::Reports(_)) => return Ok(Some(Source::Replay)),
             Some(Phase::Resume) => return Ok(Some(Source::Resume)),
             Some(Phase::Header) => true,
@@ -392,78 +355,18 @@ impl Outgoing {
         if plan.control_at < self.control_len {
             return Ok(Some(Source::Control));
         }
-        let Some(live) = plan.live.filter(|_| !self.is_ending) else {
+        let Some(live) = plan.live.as_ref().filter(|_| !self.is_ending) else {
             return Ok(None);
         };
         if is_between && live.before_batch == 0 {
             return Ok(Some(Source::Header));
         }
-        let is_live = match log.at(&live.cursor) {
-            AtCursor::Entry(entry) => entry.index <= self.released,
-            AtCursor::End => false,
-            AtCursor::Lost => return Err(Overwritten),
-        };
-        Ok(match (is_live, is_between) {
+        let next = report(Source::Live, &live.cursor, log)?;
+        Ok(match (next.is_some_and(|next| next.is_released(self.released)), is_between) {
             (true, _) => Some(Source::Live),
             (false, true) => Some(Source::Header),
             (false, false) => None,
         })
-    }
-}
-
-impl Plan {
-    fn sent(&self) -> usize {
-        self.part.map_or(0, |part| part.sent)
-    }
-
-    /// The frame at the front is sent to its end.
-    #[inline]
-    fn finish(&mut self, next: &Next<'_>) {
-        self.part = None;
-        match (next, &mut self.live, &mut self.replay) {
-            (Next::Octets(Source::Control, frame), _, _) => self.control_at += frame.len(),
-            (Next::Report(Source::Live, entry), Some(live), _) => {
-                live.cursor.advance(entry);
-                live.octets += entry.frame.len() as u64;
-                live.before_batch = live.before_batch.saturating_sub(1);
-            }
-            (Next::Report(Source::Replay, entry), _, Some(replay)) => {
-                replay.cursor.advance(entry);
-                replay.left = replay.left.saturating_sub(1);
-                replay.phase = match replay.phase {
-                    Phase::Reports(more @ 2..) => Phase::Reports(more - 1),
-                    Phase::Header | Phase::Reports(_) | Phase::Resume => Phase::Resume,
-                };
-            }
-            (Next::Octets(Source::Header, _), _, Some(replay)) => {
-                replay.phase = Phase::Reports(replay.left.min(RETRANSMIT_BATCH_MAX));
-            }
-            (Next::Octets(Source::Resume, _), Some(live), Some(replay)) => {
-                live.before_batch = RETRANSMIT_BATCH_MAX;
-                replay.phase = Phase::Header;
-                if replay.left == 0 {
-                    self.replay = None;
-                }
-            }
-            (Next::Octets(..) | Next::Report(..), _, _) => {
-                debug_assert!(false, "a frame comes from a source that is there");
-            }
-        }
-    }
-}
-
-impl Next<'_> {
-    const fn source(&self) -> Source {
-        match self {
-            Self::Octets(source, _) | Self::Report(source, _) => *source,
-        }
-    }
-
-    const fn frame(&self) -> &[u8] {
-        match self {
-            Self::Octets(_, frame) => frame,
-            Self::Report(_, entry) => entry.frame,
-        }
     }
 }
 
@@ -477,17 +380,17 @@ fn made_frame<'a>(
 }
 
 #[inline]
-fn report(
+fn report<'a>(
     source: Source,
-    cursor: Option<Cursor>,
-    log: &ReportLog,
-) -> Result<Option<Next<'_>>, Overwritten> {
-    let Some(cursor) = cursor else {
-        return Ok(None);
-    };
-    match log.at(&cursor) {
+    cursor: &Cursor,
+    log: &'a ReportLog,
+) -> Result<Option<Next<'a>>, Overwritten> {
+    match log.at(cursor) {
         AtCursor::Entry(entry) => Ok(Some(Next::Report(source, entry))),
         AtCursor::End => Ok(None),
         AtCursor::Lost => Err(Overwritten),
     }
 }
+
+#[cfg(test)]
+mod tests;

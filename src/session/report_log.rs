@@ -29,7 +29,8 @@ use crate::vocabulary::units::{Index, Seq, SessionIdx};
 
 /// Octets of an entry's header.
 pub const ENTRY_HEADER_BYTES: usize = 32;
-/// Octets of the smallest ring: a turn's worst outbox would not fit a smaller one anyway.
+/// Octets of the smallest ring, for tests: a handful of the longest entries. A node's is far larger
+/// than what one turn may write, or a reader would lose its place within the turn.
 pub const LOG_BYTES_MIN: usize = 1024;
 const _: () = assert!(LOG_BYTES_MIN >= 4 * (ENTRY_HEADER_BYTES + REPORT_BYTES_MAX));
 
@@ -295,43 +296,44 @@ impl ReportLog {
     }
 
     /// Moves the tail over the entries that octets up to `end` overwrite.
+    #[inline]
     fn make_room(&mut self, end: u64) {
         while end.saturating_sub(self.tail) > self.bytes.len() as u64 {
-            let at = self.place(self.tail);
-            let session = u32_at(&self.bytes, at);
-            if session == PAD {
-                self.tail += u64::from(u32_at(&self.bytes, at + 4));
-                continue;
-            }
-            let header = self.header(self.tail);
-            let links = &mut self.links[session as usize];
-            assert!(links.first == self.tail, "the oldest entry is the first of its session");
-            links.first = header.next;
-            links.first_number = Seq(header.number).next();
-            if header.next == NOWHERE {
-                links.last = NOWHERE;
-            }
-            if Marks::is_mark(Seq(header.number)) {
-                self.marks.remove(SessionIdx(session), Seq(header.number));
-            }
-            let len = (header.len as usize).next_multiple_of(ALIGN);
-            self.tail += (ENTRY_HEADER_BYTES + len) as u64;
+            self.drop_oldest();
         }
+    }
+
+    fn drop_oldest(&mut self) {
+        let at = self.place(self.tail);
+        let session = u32_at(&self.bytes, at);
+        if session == PAD {
+            self.tail += u64::from(u32_at(&self.bytes, at + 4));
+            return;
+        }
+        let header = self.header(self.tail);
+        let links = &mut self.links[session as usize];
+        assert!(links.first == self.tail, "the oldest entry is the first of its session");
+        links.first = header.next;
+        links.first_number = Seq(header.number).next();
+        if header.next == NOWHERE {
+            links.last = NOWHERE;
+        }
+        if Marks::is_mark(Seq(header.number)) {
+            self.marks.remove(SessionIdx(session), Seq(header.number));
+        }
+        let len = (header.len as usize).next_multiple_of(ALIGN);
+        self.tail += (ENTRY_HEADER_BYTES + len) as u64;
     }
 
     fn place(&self, position: u64) -> usize {
         usize::try_from(position & (self.bytes.len() as u64 - 1)).unwrap_or(0)
     }
 
+    #[inline]
     fn header(&self, position: u64) -> Header {
         let at = self.place(position);
-        Header {
-            session: u32_at(&self.bytes, at),
-            len: u32_at(&self.bytes, at + 4),
-            number: u64_at(&self.bytes, at + 8),
-            index: u64_at(&self.bytes, at + 16),
-            next: u64_at(&self.bytes, at + 24),
-        }
+        let stored = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
+        stored.map_or(Header::NONE, Header::read)
     }
 
     fn put_next(&mut self, position: u64, next: u64) {
@@ -363,6 +365,20 @@ impl Cursor {
 }
 
 impl Header {
+    const NONE: Self = Self { session: PAD, len: 0, number: 0, index: 0, next: NOWHERE };
+
+    #[inline]
+    fn read(stored: &[u8; ENTRY_HEADER_BYTES]) -> Self {
+        Self {
+            session: u32_at(stored, 0),
+            len: u32_at(stored, 4),
+            number: u64_at(stored, 8),
+            index: u64_at(stored, 16),
+            next: u64_at(stored, 24),
+        }
+    }
+
+    #[inline]
     fn write(self, out: &mut [u8]) {
         out[..4].copy_from_slice(&self.session.to_le_bytes());
         out[4..8].copy_from_slice(&self.len.to_le_bytes());
@@ -372,10 +388,12 @@ impl Header {
     }
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
+#[inline]
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }

@@ -430,3 +430,6 @@ impl Transport {
         self.state = to;
     }
 }
+
+#[cfg(test)]
+mod tests;
