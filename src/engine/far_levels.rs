@@ -222,7 +222,7 @@ impl FarLevels {
         (self.hang_left(at, left, before), lowest)
     }
 
-    /// Gives `at` a left child in the place of one of height `before`; the answer is the root of the
+    /// Gives `at` a left child in place of one of height `before`; the answer is the root of the
     /// subtree. While the height stays the balance does too, and the sibling, which is most likely
     /// not in the cache, is not looked at.
     fn hang_left(&mut self, at: u32, left: u32, before: u32) -> u32 {
