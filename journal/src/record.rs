@@ -360,7 +360,7 @@ mod tests {
             ..sample(&[0; 24])
         });
         let crc = u32::from_le_bytes(good[..4].try_into().unwrap());
-        let found = crc ^ 1;
+        let (expected, found) = (crc, crc ^ 1);
         let wrong = {
             let mut bytes = good.clone();
             bytes[0] ^= 1;
@@ -368,21 +368,21 @@ mod tests {
         };
         #[rustfmt::skip]
         let rows: [Row; 15] = [
-            ("good",              good.clone(),               4096, Ok(())),
-            ("good to the end",   good.clone(),               48,   Ok(())),
-            ("header then fits",  good.clone(),               88,   Ok(())),
-            ("gap of 8",          good.clone(),               56,   Err(Gap { left: 8 })),
-            ("gap of 32",         good.clone(),               80,   Err(Gap { left: 32 })),
-            ("pad to the end",    pad.clone(),                64,   Ok(())),
-            ("pad too early",     pad.clone(),                128,  Err(Gap { left: 64 })),
-            ("pad with a bit",    patched(&pad, 50, &[1]),    64,   Err(RecordError::Padding)),
-            ("padding with bit",  patched(&good, 47, &[1]),   4096, Err(RecordError::Padding)),
-            ("reserved",          patched(&good, 36, &[1]),   4096, Err(Reserved { found: 1 })),
-            ("index 0",           patched(&good, 8, &[0]),    4096, Err(ZeroIndex)),
-            ("length",            patched(&good, 28, &[9]),   4096, Err(TooLong { len: 9, room: 8 })),
-            ("limit",             good.clone(),               40,   Err(TooLong { len: 5, room: 0 })),
-            ("crc",               wrong,                      4096, Err(Crc { expected: crc, found })),
-            ("zeros",             vec![0; 48],                4096, Err(RecordError::Empty)),
+            ("good",            good.clone(),               4096, Ok(())),
+            ("good to the end", good.clone(),               48,   Ok(())),
+            ("header then fits",good.clone(),               88,   Ok(())),
+            ("gap of 8",        good.clone(),               56,   Err(Gap { left: 8 })),
+            ("gap of 32",       good.clone(),               80,   Err(Gap { left: 32 })),
+            ("pad to the end",  pad.clone(),                64,   Ok(())),
+            ("pad too early",   pad.clone(),                128,  Err(Gap { left: 64 })),
+            ("pad with a bit",  patched(&pad, 50, &[1]),    64,   Err(RecordError::Padding)),
+            ("padding with bit",patched(&good, 47, &[1]),   4096, Err(RecordError::Padding)),
+            ("reserved",        patched(&good, 36, &[1]),   4096, Err(Reserved { found: 1 })),
+            ("index 0",         patched(&good, 8, &[0]),    4096, Err(ZeroIndex)),
+            ("length",          patched(&good, 28, &[9]),   4096, Err(TooLong { len: 9, room: 8 })),
+            ("limit",           good.clone(),               40,   Err(TooLong { len: 5, room: 0 })),
+            ("crc",             wrong,                      4096, Err(Crc { expected, found })),
+            ("zeros",           vec![0; 48],                4096, Err(RecordError::Empty)),
         ];
         for (label, bytes, limit, expected) in rows {
             assert_eq!(
