@@ -293,7 +293,7 @@ pub(crate) fn seal(slot: &mut [u8], head: &Head) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::RecordError::TooLong;
+    use super::RecordError::{Crc, Gap, Reserved, TooLong, ZeroIndex};
     use super::*;
     use proptest::prelude::*;
 
@@ -332,7 +332,7 @@ mod tests {
         let good = encoded(&sample(b"hello"));
         let pad = encoded(&Record { kind: KIND_PAD, ..sample(&[0; 24]) });
         let crc = u32::from_le_bytes(good[..4].try_into().unwrap());
-        let found = crc ^ 1;
+        let (expected, found) = (crc, crc ^ 1);
         let wrong = {
             let mut bytes = good.clone();
             bytes[0] ^= 1;
@@ -340,21 +340,21 @@ mod tests {
         };
         #[rustfmt::skip]
         let rows: [Row; 15] = [
-            ("good",              good.clone(),                    4096, Ok(())),
-            ("good to the end",   good.clone(),                    48,   Ok(())),
-            ("header then fits",  good.clone(),                    88,   Ok(())),
-            ("gap of 8",          good.clone(),                    56,   Err(RecordError::Gap { left: 8 })),
-            ("gap of 32",         good.clone(),                    80,   Err(RecordError::Gap { left: 32 })),
-            ("pad to the end",    pad.clone(),                     64,   Ok(())),
-            ("pad too early",     pad.clone(),                     128,  Err(RecordError::Gap { left: 64 })),
-            ("pad with a bit",    patched(&pad, 50, &[1]),         64,   Err(RecordError::Padding)),
-            ("padding with bit",  patched(&good, 47, &[1]),        4096, Err(RecordError::Padding)),
-            ("reserved",          patched(&good, 36, &[1]),        4096, Err(RecordError::Reserved { found: 1 })),
-            ("index 0",           patched(&good, 8, &[0]),         4096, Err(RecordError::ZeroIndex)),
-            ("length",            patched(&good, 28, &[9]),        4096, Err(TooLong { len: 9, room: 8 })),
-            ("limit",             good.clone(),                    40,   Err(TooLong { len: 5, room: 0 })),
-            ("crc",               wrong,                           4096, Err(RecordError::Crc { expected: crc, found })),
-            ("zeros",             vec![0; 48],                     4096, Err(RecordError::Empty)),
+            ("good",            good.clone(),               4096, Ok(())),
+            ("good to the end", good.clone(),               48,   Ok(())),
+            ("header then fits",good.clone(),               88,   Ok(())),
+            ("gap of 8",        good.clone(),               56,   Err(Gap { left: 8 })),
+            ("gap of 32",       good.clone(),               80,   Err(Gap { left: 32 })),
+            ("pad to the end",  pad.clone(),                64,   Ok(())),
+            ("pad too early",   pad.clone(),                128,  Err(Gap { left: 64 })),
+            ("pad with a bit",  patched(&pad, 50, &[1]),    64,   Err(RecordError::Padding)),
+            ("padding with bit",patched(&good, 47, &[1]),   4096, Err(RecordError::Padding)),
+            ("reserved",        patched(&good, 36, &[1]),   4096, Err(Reserved { found: 1 })),
+            ("index 0",         patched(&good, 8, &[0]),    4096, Err(ZeroIndex)),
+            ("length",          patched(&good, 28, &[9]),   4096, Err(TooLong { len: 9, room: 8 })),
+            ("limit",           good.clone(),               40,   Err(TooLong { len: 5, room: 0 })),
+            ("crc",             wrong,                      4096, Err(Crc { expected, found })),
+            ("zeros",           vec![0; 48],                4096, Err(RecordError::Empty)),
         ];
         for (label, bytes, limit, expected) in rows {
             assert_eq!(Record::decode(&bytes, limit).map(|_| ()), expected, "{label}");
@@ -368,8 +368,11 @@ mod tests {
     fn a_length_beyond_the_largest_record_is_refused_before_it_is_used() {
         let bytes = patched(&encoded(&sample(&[7; 4056])), 28, &4057_u16.to_le_bytes());
         let room = PAYLOAD_BYTES_MAX;
-        let expected = Err(RecordError::TooLong { len: 4057, room });
-        assert_eq!(Record::decode(&[&bytes[..], &[0; 4096]].concat(), 8192), expected);
+        let expected = Err(TooLong { len: 4057, room });
+        assert_eq!(
+            Record::decode(&[&bytes[..], &[0; 4096]].concat(), 8192),
+            expected
+        );
         let bytes = patched(&encoded(&sample(&[7; 8])), 28, &u16::MAX.to_le_bytes());
         assert!(Record::decode(&[bytes, vec![0; 100_000]].concat(), 1 << 30).is_err());
     }

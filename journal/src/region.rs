@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 use memmap2::{Advice, MmapMut, MmapOptions};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl, posix_fallocate};
-use nix::libc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::bytes::{to_u64, to_usize};

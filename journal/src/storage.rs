@@ -2,8 +2,8 @@
 //!
 //! [`DirStorage`] is a directory of the file system. [`MemoryStorage`] is a disk in memory at page
 //! level: a write goes to a cache, only `sync` moves it to the medium, and at a power cut each page
-//! that was not synced is, independently, old, new or torn. What never changes by name or length
-//! between syncs is kept simple: a created file and a rename are durable once `sync_names` returned.
+//! that was not synced is, independently, old, new or torn. Names are simpler: those made, changed
+//! or removed since the last `sync_names` go back to what they were.
 //!
 //! Not for the hot thread: every call may block.
 

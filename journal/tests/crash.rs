@@ -62,11 +62,13 @@ fn check(dir: &Path, image: &Image, bytes: &[u8], options: &RingOptions) {
     } else {
         assert!(side_files.is_empty());
     }
-    ring.assert_chain();
-    // What comes next continues the chain over the place of the torn tail.
+    // What comes next continues the chain over the place of the torn tail. Reading the whole chain
+    // again is dear, so not after each cut.
     ring.append(9, 3, 1, 0, 0, b"next").unwrap();
-    ring.assert_chain();
     assert_eq!(ring.last_index(), recovery.last_index + 1);
+    if torn.is_multiple_of(16) {
+        ring.assert_chain();
+    }
 }
 
 /// Records that end well before the ring does, so that one more always fits.
