@@ -266,11 +266,10 @@ impl Sessions {
             return None;
         }
         slot.session.expected_in = next;
-        let is_admitted = slot.provisional.expected_in >= next;
-        if !is_admitted {
-            slot.provisional.expected_in = next;
-            self.remembered.forget(session, expected.0..next.0, window);
-        }
+        slot.provisional.expected_in = slot.provisional.expected_in.max(next);
+        // Admission forgot them before, but messages applied since may have taken their places: of a
+        // gap wider than the window, admitted in the same turn.
+        self.remembered.forget(session, expected.0..next.0, window);
         let count = u32::try_from(next.0 - expected.0).unwrap_or(u32::MAX);
         Some(Gap { from: expected, count })
     }
