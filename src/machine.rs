@@ -158,7 +158,9 @@ impl Machine {
             RecordBody::SessionOpen { session, id, owner, timestamp, .. } => {
                 let is_possible = self.engine.owners.is_known(owner)
                     && self.sessions.on_open(session, id, owner, timestamp);
-                out.push(Event::Opened { session });
+                if is_possible {
+                    out.push(Event::Opened { session });
+                }
                 is_possible
             }
             RecordBody::SessionBind { session, timestamp, next_seq_no, .. } => {
