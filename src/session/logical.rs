@@ -321,6 +321,14 @@ impl Sessions {
         self.slots.get(session.0 as usize).filter(|s| s.is_used).map(|s| &s.session)
     }
 
+    /// Whether admission lets a number pass at all (ruling F11): neither 0 nor the null, and not too
+    /// far above the next one as applied.
+    #[must_use]
+    pub fn is_in_reach(&self, session: SessionIdx, number: Seq) -> bool {
+        let expected = self.slots[session.0 as usize].session.expected_in;
+        number.0 != 0 && number.0 != u64::MAX && number.0 <= expected.0.saturating_add(SEQ_JUMP_MAX)
+    }
+
     /// The slot of a session, admitted or applied.
     #[must_use]
     pub fn find_admitted(&self, id: SessionId) -> Option<SessionIdx> {
