@@ -158,7 +158,9 @@ impl Machine {
             RecordBody::SessionOpen { session, id, owner, timestamp, .. } => {
                 let is_possible = self.engine.owners.is_known(owner)
                     && self.sessions.on_open(session, id, owner, timestamp);
-                out.push(Event::Opened { session });
+                if is_possible {
+                    out.push(Event::Opened { session });
+                }
                 is_possible
             }
             RecordBody::SessionBind { session, timestamp, next_seq_no, .. } => {
@@ -373,6 +375,9 @@ impl Machine {
         let Some(owner) = self.sessions.get(session).map(|s| s.owner) else {
             return impossible("its session was never opened");
         };
+        if !self.sessions.is_in_reach(session, message.msg_seq_num()) {
+            return impossible("its session number is out of reach");
+        }
         let (gap, is_next) = self.sessions.on_message(
             session,
             message.msg_seq_num(),
@@ -403,7 +408,8 @@ impl Machine {
         out: &mut Outbox,
     ) -> bool {
         let Some(before) = self.sessions.get(session).copied() else { return false };
-        if before.is_bound || timestamp <= before.logon_time {
+        let is_in_reach = next_seq_no.is_none_or(|next| self.sessions.is_in_reach(session, next));
+        if before.is_bound || timestamp <= before.logon_time || !is_in_reach {
             return false;
         }
         let gap = self.sessions.on_bind(session, next_seq_no, timestamp);
@@ -416,7 +422,8 @@ impl Machine {
     }
 
     fn on_gap(&mut self, session: SessionIdx, next_seq_no: Seq, out: &mut Outbox) -> bool {
-        if self.sessions.get(session).is_none() {
+        if self.sessions.get(session).is_none() || !self.sessions.is_in_reach(session, next_seq_no)
+        {
             return false;
         }
         let Some(gap) = self.sessions.on_next(session, next_seq_no) else { return false };

@@ -266,11 +266,10 @@ impl Sessions {
             return None;
         }
         slot.session.expected_in = next;
-        let is_admitted = slot.provisional.expected_in >= next;
-        if !is_admitted {
-            slot.provisional.expected_in = next;
-            self.remembered.forget(session, expected.0..next.0, window);
-        }
+        slot.provisional.expected_in = slot.provisional.expected_in.max(next);
+        // Admission forgot them before, but messages applied since may have taken their places: of a
+        // gap wider than the window, admitted in the same turn.
+        self.remembered.forget(session, expected.0..next.0, window);
         let count = u32::try_from(next.0 - expected.0).unwrap_or(u32::MAX);
         Some(Gap { from: expected, count })
     }
@@ -320,6 +319,14 @@ impl Sessions {
     #[must_use]
     pub fn get(&self, session: SessionIdx) -> Option<&Session> {
         self.slots.get(session.0 as usize).filter(|s| s.is_used).map(|s| &s.session)
+    }
+
+    /// Whether admission lets a number pass at all (ruling F11): neither 0 nor the null, and not too
+    /// far above the next one as applied.
+    #[must_use]
+    pub fn is_in_reach(&self, session: SessionIdx, number: Seq) -> bool {
+        let expected = self.slots[session.0 as usize].session.expected_in;
+        number.0 != 0 && number.0 != u64::MAX && number.0 <= expected.0.saturating_add(SEQ_JUMP_MAX)
     }
 
     /// The slot of a session, admitted or applied.
