@@ -5,6 +5,7 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
+mod load;
 mod output;
 mod verify_history;
 
@@ -43,6 +44,7 @@ struct Cli {
 enum Command {
     /// Check a configuration, or print one to start from
     Config(config_command::Args),
+    Load(load::Args),
     VerifyHistory(verify_history::Args),
 }
 
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         Command::Config(args) => config_command::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::VerifyHistory(args) => verify_history::run(&args),
     }
 }
