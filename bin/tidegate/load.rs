@@ -53,7 +53,7 @@ const DEMO_FIRMS: [(&str, u8, [u32; 2]); 2] = [
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Where the engine listens
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7001")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9700")]
     address: String,
     /// Log on with this key; without it, the demo firms take turns over the connections
     #[arg(long, value_name = "ID", requires = "accounts")]

@@ -116,11 +116,6 @@ impl Plan {
             70..=89 => 1,
             _ => 2,
         };
-        let time_in_force = if dice.below(10) == 0 {
-            TimeInForce::Ioc
-        } else {
-            TimeInForce::Day
-        };
         let accounts = &self.firm_of(c).accounts;
         let account = usize::try_from(dice.below(accounts.len() as u64)).unwrap_or(0);
         ClientMessage::NewOrder(NewOrderSingle {
@@ -136,7 +131,7 @@ impl Plan {
             account: accounts.get(account).copied().unwrap_or(0),
             side: side.wire(),
             ord_type: OrdType::Limit.wire(),
-            time_in_force: time_in_force.wire(),
+            time_in_force: TimeInForce::Day.wire(),
             post_only: 0,
             poss_resend: u8::from(is_resend || self.poss_resend),
             self_match: 0,
