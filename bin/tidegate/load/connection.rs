@@ -102,20 +102,16 @@ impl<'p> Connection<'p> {
         }
     }
 
-    /// One turn: connect, read, keep alive, send. Returns how much it did. `start` is when the
-    /// first order was due; none before all connections are up.
+    /// One turn of a line that is up: read, keep alive, send. Returns how much it did. `start` is
+    /// when the first order was due; none before all connections are up.
     pub(super) fn turn(
         &mut self,
         now: Nanos,
         start: Option<Nanos>,
-        registry: &mio::Registry,
         figures: &mut Figures,
     ) -> io::Result<usize> {
-        if self.end.is_some() {
+        if self.end.is_some() || self.line.is_down() {
             return Ok(0);
-        }
-        if self.line.is_down() {
-            return self.connect(now, registry);
         }
         let mut done = self.receive(now, figures)?;
         done += self.keep_alive(now, figures)?;
@@ -163,6 +159,11 @@ impl<'p> Connection<'p> {
         self.end.as_ref()
     }
 
+    /// Whether its logon is in progress.
+    pub(super) fn is_logging_on(&self) -> bool {
+        self.end.is_none() && !self.line.is_down() && self.down_since.is_some()
+    }
+
     /// Whether it is up or has failed: the others need not wait for it.
     pub(super) fn is_settled(&self) -> bool {
         self.end.is_some() || self.was_live
@@ -191,15 +192,16 @@ impl<'p> Connection<'p> {
         start.saturating_add(self.plan.due(self.number, self.next_k))
     }
 
-    fn connect(&mut self, now: Nanos, registry: &mio::Registry) -> io::Result<usize> {
-        if now < self.retry_at {
-            return Ok(0);
+    /// Begins to log on, if that is due. Returns whether a logon is in progress now.
+    pub(super) fn log_on(&mut self, now: Nanos, registry: &mio::Registry) -> io::Result<bool> {
+        if self.end.is_some() || !self.line.is_down() || now < self.retry_at {
+            return Ok(false);
         }
         self.flush_history()?;
         if let Err(e) = self.line.connect(registry) {
             self.on_lost(now, &format!("cannot connect: {e}"))?;
         }
-        Ok(1)
+        Ok(!self.line.is_down())
     }
 
     fn receive(&mut self, now: Nanos, figures: &mut Figures) -> io::Result<usize> {

@@ -8,12 +8,16 @@ use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tidegate::limits::LOGON_CONNECTIONS_MAX;
 use tidegate::vocabulary::units::Nanos;
 
 /// Events taken from one poll.
 const EVENTS_MAX: usize = 1024;
-/// Longest sleep of the idle mode `park`.
-const PARK_MAX: Duration = Duration::from_millis(1);
+/// Sleep of the idle mode `park`; the system rounds shorter ones up to this.
+const PARK: Duration = Duration::from_millis(1);
+/// Logons in progress at once: an engine holds no more than 256 and drops the oldest.
+const LOGONS_MAX: usize = 128;
+const _: () = assert!(LOGONS_MAX < LOGON_CONNECTIONS_MAX as usize);
 /// The progress bar moves at most this often.
 const PROGRESS_EVERY: Nanos = Nanos(100_000_000);
 
@@ -24,7 +28,7 @@ pub(super) enum Idle {
     Yield,
     /// Keep the core: the shortest reaction, for a core of its own
     Spin,
-    /// Sleep until something comes, at most a millisecond: for shared machines
+    /// Sleep while nothing is due within a millisecond: for shared machines
     Park,
 }
 
@@ -91,9 +95,9 @@ pub(super) fn drive(
                 connection.on_ready(event.is_readable() || is_over);
             }
         }
-        let mut done = 0;
+        let mut done = log_on(connections, clock.now(), poll.registry())?;
         for connection in &mut *connections {
-            done += connection.turn(clock.now(), start, poll.registry(), figures)?;
+            done += connection.turn(clock.now(), start, figures)?;
         }
         is_busy = done > 0;
         let now = clock.now();
@@ -130,6 +134,23 @@ pub(super) fn drive(
     Ok(elapsed)
 }
 
+/// Begins the logons that are due, a bounded number of them at once; how many it began.
+fn log_on(
+    connections: &mut [Connection<'_>],
+    now: Nanos,
+    registry: &mio::Registry,
+) -> io::Result<usize> {
+    let running = connections.iter().filter(|c| c.is_logging_on()).count();
+    let mut begun = 0;
+    for connection in connections {
+        if running + begun >= LOGONS_MAX {
+            break;
+        }
+        begun += usize::from(connection.log_on(now, registry)?);
+    }
+    Ok(begun)
+}
+
 /// Why connections ended early, one line each reason with how many.
 pub(super) fn failures(connections: &[Connection<'_>]) -> Vec<(String, usize)> {
     let mut failures = std::collections::BTreeMap::<String, usize>::new();
@@ -143,7 +164,7 @@ pub(super) fn failures(connections: &[Connection<'_>]) -> Vec<(String, usize)> {
 
 fn idle(idle: Idle, is_busy: bool) {
     match idle {
-        Idle::Yield if !is_busy => std::thread::yield_now(),
+        Idle::Yield | Idle::Park if !is_busy => std::thread::yield_now(),
         Idle::Spin if !is_busy => std::hint::spin_loop(),
         Idle::Yield | Idle::Spin | Idle::Park => {}
     }
@@ -166,7 +187,11 @@ fn park_time(
         .filter_map(|c| c.next_due(start))
         .min();
     let span = next.map(|at| Duration::from_nanos(at.since(clock.now()).0));
-    span.map_or(PARK_MAX, |span| span.min(PARK_MAX))
+    if span.is_some_and(|span| span < PARK) {
+        Duration::ZERO
+    } else {
+        PARK
+    }
 }
 
 /// A progress bar on standard error, if that is a terminal.
