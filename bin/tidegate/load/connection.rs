@@ -392,7 +392,7 @@ impl<'p> Connection<'p> {
             what,
             sent: now,
             due,
-            is_again,
+            is_interrupted: is_again,
             is_lost: false,
         });
         if let Some(frame) = self.outbox.get(mark..) {
@@ -439,6 +439,7 @@ impl<'p> Connection<'p> {
         self.note(now, EntryKind::Disconnected, why.as_bytes())?;
         self.line.close();
         self.session.on_disconnected(now);
+        self.requests.on_lost();
         self.outbox.clear();
         self.recent.clear();
         self.is_closing = false;

@@ -19,8 +19,8 @@ pub(super) struct Pending {
     pub(super) sent: Nanos,
     /// When it was due; none without a rate.
     pub(super) due: Option<Nanos>,
-    /// Whether it is sent for the second time.
-    pub(super) is_again: bool,
+    /// Whether a line was lost, or a gate shut, between it and its answer.
+    pub(super) is_interrupted: bool,
     /// Whether it is known never to have happened.
     pub(super) is_lost: bool,
 }
@@ -94,6 +94,13 @@ impl Requests {
         self.pending.remove(place)
     }
 
+    /// The line is gone: what waits was interrupted, whether or not it happened.
+    pub(super) fn on_lost(&mut self) {
+        for pending in &mut self.pending {
+            pending.is_interrupted = true;
+        }
+    }
+
     /// Marks requests that never happened.
     pub(super) fn mark_lost(&mut self, is_lost: impl Fn(Seq) -> bool) {
         for pending in self.pending.iter_mut().filter(|p| !p.is_lost) {
@@ -159,7 +166,7 @@ impl Requests {
         self.lost_count -= usize::from(pending.is_lost);
         match pending.what {
             Request::Order(k) => {
-                let service = (!pending.is_again).then(|| now.since(pending.sent));
+                let service = (!pending.is_interrupted).then(|| now.since(pending.sent));
                 figures.on_latency(service, pending.due.map(|due| now.since(due)));
                 let place = usize::try_from(k - 1).unwrap_or(usize::MAX);
                 if let Some(outcome) = self.outcomes.get_mut(place).filter(|o| !**o) {
@@ -218,7 +225,7 @@ mod tests {
             what: Request::Order(u32::try_from(seq).unwrap()),
             sent: Nanos(0),
             due: Some(Nanos(0)),
-            is_again: false,
+            is_interrupted: false,
             is_lost: false,
         }
     }
