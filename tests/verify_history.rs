@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use journal::{RING_FILE, Ring, RingOptions};
 use tidegate::client::history::{EntryKind, Header, HistoryWriter};
@@ -561,4 +562,43 @@ fn another_run_under_the_same_keys_is_answered_with_the_first() {
     assert_eq!(verdict.violations, []);
     assert_eq!(verdict.figures.known_unique, 1);
     assert_eq!(verdict.figures.duplicates_answered, 1);
+}
+
+/// Runs the command over a world and gives its exit code and its JSON.
+fn command(world: &World) -> (Option<i32>, serde_json::Value) {
+    let dir = tempfile::tempdir().unwrap();
+    world.write(dir.path());
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["verify-history", "--json", "--journal"])
+        .args([dir.path(), dir.path()])
+        .output()
+        .unwrap();
+    let json = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code(), json)
+}
+
+#[test]
+fn the_command_exits_by_its_verdict() {
+    let (code, json) = command(&World::honest());
+    assert_eq!(code, Some(0), "{json}");
+    assert_eq!(json["holds"], true);
+    assert_eq!(json["figures"]["accepted_unique"], 5);
+
+    let mut forged = World::honest();
+    forged.drop_report(4);
+    let (code, json) = command(&forged);
+    assert_eq!(code, Some(1));
+    let violation = &json["violations"][0];
+    assert_eq!(violation["claim"], "contiguous");
+    assert_eq!(violation["number"], 4);
+    assert!(violation["offset"].as_u64() > Some(0));
+
+    let nothing = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["verify-history", "--journal"])
+        .args([nothing.path(), nothing.path()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "no evidence, no verdict");
+    assert!(!output.stderr.is_empty());
 }

@@ -5,7 +5,7 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
-mod journal_command;
+mod load;
 mod output;
 mod run;
 mod verify_history;
@@ -56,6 +56,7 @@ enum Command {
     Journal(journal_command::Args),
     /// Check a configuration, or print one to start from
     Config(config_command::Args),
+    Load(load::Args),
     VerifyHistory(verify_history::Args),
 }
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Journal(args) => journal_command::run(&args),
         Command::Config(args) => config_command::run(&args),
+        Command::Load(args) => load::run(&args),
         Command::VerifyHistory(args) => verify_history::run(&args),
     }
 }
