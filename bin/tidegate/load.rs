@@ -29,10 +29,8 @@ use tidegate::vocabulary::units::{Nanos, SessionId};
 /// Where a secret is looked for when no file is named.
 const SECRET_VARIABLE: &str = "TIDEGATE_SECRET";
 /// The demo firms: key id, octet of the secret, accounts. Public, for one machine alone.
-const DEMO_FIRMS: [(&str, u8, [u32; 2]); 2] = [
-    ("firm-a", 0xa1, [1001, 1002]),
-    ("firm-b", 0xb2, [2001, 2002]),
-];
+const DEMO_FIRMS: [(&str, u8, [u32; 2]); 2] =
+    [("firm-a", 0xa1, [1001, 1002]), ("firm-b", 0xb2, [2001, 2002])];
 
 /// Send orders to a running engine and measure its answers
 ///
@@ -248,15 +246,10 @@ fn setup_of(
     let key = plan.firm_of(number).key.clone();
     let session_id = SessionId(random()?);
     let history = match &args.history {
-        Some(dir) => Some(create_history(
-            dir, args.seed, number, session_id, &key, clock,
-        )?),
+        Some(dir) => Some(create_history(dir, args.seed, number, session_id, &key, clock)?),
         None => None,
     };
-    let options = SessionOptions {
-        overlap: args.overlap,
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { overlap: args.overlap, ..SessionOptions::default() };
     let token = mio::Token(usize::try_from(number).unwrap_or(usize::MAX));
     Ok(Setup {
         number,
@@ -278,12 +271,7 @@ fn create_history(
     clock: Clock,
 ) -> Result<HistoryWriter, String> {
     let path = dir.join(format!("{number:04}-{session_id}.history"));
-    let header = Header {
-        session_id,
-        key_id: *key.id(),
-        seed,
-        started: clock.now(),
-    };
+    let header = Header { session_id, key_id: *key.id(), seed, started: clock.now() };
     fs::create_dir_all(dir).map_err(|e| format!("--history {}: {e}", dir.display()))?;
     HistoryWriter::create(&path, &header).map_err(|e| format!("{}: {e}", path.display()))
 }

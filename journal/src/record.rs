@@ -369,10 +369,7 @@ mod tests {
         let bytes = patched(&encoded(&sample(&[7; 4056])), 28, &4057_u16.to_le_bytes());
         let room = PAYLOAD_BYTES_MAX;
         let expected = Err(TooLong { len: 4057, room });
-        assert_eq!(
-            Record::decode(&[&bytes[..], &[0; 4096]].concat(), 8192),
-            expected
-        );
+        assert_eq!(Record::decode(&[&bytes[..], &[0; 4096]].concat(), 8192), expected);
         let bytes = patched(&encoded(&sample(&[7; 8])), 28, &u16::MAX.to_le_bytes());
         assert!(Record::decode(&[bytes, vec![0; 100_000]].concat(), 1 << 30).is_err());
     }

@@ -18,10 +18,7 @@ const CHILD_DIR: &str = "JOURNAL_TEST_CHILD_DIR";
 
 /// The pipe lets the child be some 5,000 records ahead of its parent: room for all the runs.
 fn options() -> RingOptions {
-    RingOptions {
-        lock_memory: false,
-        ..RingOptions::new(16 << 20, 1)
-    }
+    RingOptions { lock_memory: false, ..RingOptions::new(16 << 20, 1) }
 }
 
 /// Payload of the record with `index`: recomputable by who recovers it.

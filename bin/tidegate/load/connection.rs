@@ -182,10 +182,7 @@ impl<'p> Connection<'p> {
         }
         let is_open = self.next_k <= self.orders && !self.requests.is_full();
         let order = start.filter(|_| is_open).map(|start| self.due(start));
-        [order, self.session.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [order, self.session.next_deadline()].into_iter().flatten().min()
     }
 
     fn due(&self, start: Nanos) -> Nanos {
@@ -296,11 +293,7 @@ impl<'p> Connection<'p> {
                 // Frames of these numbers may never have happened; they are not sent as they are.
                 self.recent.clear();
             }
-            ClientEvent::Rejected {
-                code,
-                reason,
-                advice,
-            } => {
+            ClientEvent::Rejected { code, reason, advice } => {
                 self.is_closing = true;
                 let refusal = format!("logon refused: {} ({reason})", reject_name(*code));
                 self.note(now, EntryKind::Note, refusal.as_bytes())?;
@@ -416,8 +409,7 @@ impl<'p> Connection<'p> {
         };
         figures.duplicates_silent += 1;
         let mark = self.outbox.len();
-        self.outbox
-            .extend_from_slice(frame.get(..len).unwrap_or(&[]));
+        self.outbox.extend_from_slice(frame.get(..len).unwrap_or(&[]));
         self.log_sent(now, mark)
     }
 
@@ -463,9 +455,7 @@ impl<'p> Connection<'p> {
     }
 
     fn note(&mut self, now: Nanos, kind: EntryKind, what: &[u8]) -> io::Result<()> {
-        self.history
-            .as_mut()
-            .map_or(Ok(()), |history| history.append(now, kind, what))
+        self.history.as_mut().map_or(Ok(()), |history| history.append(now, kind, what))
     }
 
     /// Writes the frames behind `mark` in the outbox into the history.

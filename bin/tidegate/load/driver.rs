@@ -45,10 +45,7 @@ impl Clock {
         let wall = SystemTime::UNIX_EPOCH
             .elapsed()
             .map_or(0, |span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
-        Self {
-            start: Instant::now(),
-            wall: Nanos(wall),
-        }
+        Self { start: Instant::now(), wall: Nanos(wall) }
     }
 
     pub(super) fn now(&self) -> Nanos {
@@ -115,11 +112,7 @@ pub(super) fn drive(
         }
         let is_stalled = now.since(progress.1) > settings.stall;
         if is_stalled || interrupted.load(Ordering::Relaxed) {
-            let why = if is_stalled {
-                "no answer for too long"
-            } else {
-                "interrupted"
-            };
+            let why = if is_stalled { "no answer for too long" } else { "interrupted" };
             for connection in &mut *connections {
                 connection.abort(why)?;
             }
@@ -181,17 +174,10 @@ fn park_time(
     if is_busy || idle != Idle::Park {
         return Duration::ZERO;
     }
-    let next = connections
-        .iter()
-        .filter(|c| c.end().is_none())
-        .filter_map(|c| c.next_due(start))
-        .min();
+    let next =
+        connections.iter().filter(|c| c.end().is_none()).filter_map(|c| c.next_due(start)).min();
     let span = next.map(|at| Duration::from_nanos(at.since(clock.now()).0));
-    if span.is_some_and(|span| span < PARK) {
-        Duration::ZERO
-    } else {
-        PARK
-    }
+    if span.is_some_and(|span| span < PARK) { Duration::ZERO } else { PARK }
 }
 
 /// A progress bar on standard error, if that is a terminal.
@@ -212,10 +198,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self {
-            bar,
-            shown: std::cell::Cell::new(Nanos(0)),
-        }
+        Self { bar, shown: std::cell::Cell::new(Nanos(0)) }
     }
 
     fn show(&self, now: Nanos, resolved: u64) {

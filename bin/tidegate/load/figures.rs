@@ -17,13 +17,8 @@ use tidegate::vocabulary::units::Nanos;
 const LATENCY_MAX: u64 = 600 * 1_000_000_000;
 /// An order that leaves this much after it was due counts as late.
 pub(super) const LATE_AFTER: Nanos = Nanos(100_000);
-const QUANTILES: [(&str, f64); 5] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99_9", 0.999),
-    ("max", 1.0),
-];
+const QUANTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)];
 
 /// Everything that is counted.
 #[derive(Debug)]
@@ -119,10 +114,7 @@ impl Figures {
     }
 
     pub(super) fn on_refused(&mut self, template: u16, reason: u16, is_for_now: bool) {
-        *self
-            .refused
-            .entry((template, reason, is_for_now))
-            .or_default() += 1;
+        *self.refused.entry((template, reason, is_for_now)).or_default() += 1;
     }
 
     /// Orders without an outcome.
@@ -132,11 +124,7 @@ impl Figures {
 
     /// The histogram that an open loop is judged by, or that of a flat-out run.
     const fn main_histogram(&self, run: &Run) -> &Histogram<u64> {
-        if run.has_rate {
-            &self.scheduled
-        } else {
-            &self.service
-        }
+        if run.has_rate { &self.scheduled } else { &self.service }
     }
 
     const fn rows(&self, run: &Run) -> [(&'static str, u64); 17] {
@@ -313,13 +301,8 @@ mod tests {
         }
         figures.resolved = 1000;
         figures.on_refused(204, 13, false);
-        let run = Run {
-            id: 1,
-            seed: 2,
-            orders: 1001,
-            has_rate: true,
-            elapsed: Nanos(1_000_000_000),
-        };
+        let run =
+            Run { id: 1, seed: 2, orders: 1001, has_rate: true, elapsed: Nanos(1_000_000_000) };
         let json = figures.as_json(&run);
         assert_eq!(json["orders_per_second"], 1000);
         assert_eq!(json["counts"]["without_an_outcome"], 1);
@@ -332,8 +315,7 @@ mod tests {
         figures.write_hgrm(&run, &mut hgrm).unwrap();
         let hgrm = String::from_utf8(hgrm).unwrap();
         assert!(
-            hgrm.lines()
-                .any(|line| line.trim_start().starts_with("1000.") && line.contains("0.5"))
+            hgrm.lines().any(|line| line.trim_start().starts_with("1000.") && line.contains("0.5"))
         );
     }
 }

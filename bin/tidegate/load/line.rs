@@ -85,10 +85,7 @@ impl Line {
             address,
             token,
             state: State::Down,
-            inbox: Inbox {
-                bytes: vec![0; INBOX_BYTES],
-                ..Inbox::default()
-            },
+            inbox: Inbox { bytes: vec![0; INBOX_BYTES], ..Inbox::default() },
             is_readable: false,
             is_signaled: false,
         }
@@ -107,11 +104,7 @@ impl Line {
     /// Begins to connect; [`LineEvent::Connected`] or [`LineEvent::Lost`] follows.
     pub(super) fn connect(&mut self, registry: &Registry) -> std::io::Result<()> {
         let mut stream = TcpStream::connect(self.address)?;
-        registry.register(
-            &mut stream,
-            self.token,
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
         self.state = State::Connecting(stream);
         self.inbox.clear();
         (self.is_readable, self.is_signaled) = (false, false);

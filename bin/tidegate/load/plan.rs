@@ -104,11 +104,7 @@ impl Plan {
     /// Order `k` of connection `c`, from 1; its number is the session's to set.
     pub(super) fn order(&self, c: u32, k: u32, is_resend: bool) -> ClientMessage {
         let mut dice = Dice::new(self.seed, c, k);
-        let side = if dice.below(2) == 0 {
-            Side::Buy
-        } else {
-            Side::Sell
-        };
+        let side = if dice.below(2) == 0 { Side::Buy } else { Side::Sell };
         // How many ticks through the middle, from this side's view.
         let through: i64 = match dice.below(100) {
             0..=1 => -5,
@@ -258,13 +254,7 @@ mod tests {
             let ClientMessage::NewOrder(again) = plan.order(0, k, true) else {
                 panic!("an order is drawn");
             };
-            assert_eq!(
-                first,
-                NewOrderSingle {
-                    poss_resend: 0,
-                    ..again
-                }
-            );
+            assert_eq!(first, NewOrderSingle { poss_resend: 0, ..again });
             assert!((1..=100).contains(&first.order_qty) && first.price % TICK == 0);
         }
     }
@@ -286,10 +276,7 @@ mod tests {
             cancels += i32::from(extras.cancel.is_some_and(|of| of >= 1 && of <= k));
         }
         for (count, expected) in [(same, 2000), (new, 2000), (cancels, 1000)] {
-            assert!(
-                (expected * 9 / 10..expected * 11 / 10).contains(&count),
-                "{count}"
-            );
+            assert!((expected * 9 / 10..expected * 11 / 10).contains(&count), "{count}");
         }
     }
 }

@@ -42,11 +42,7 @@ enum Answer {
     Accepted,
     Known,
     Canceled,
-    Refused {
-        template: u16,
-        reason: u16,
-        is_for_now: bool,
-    },
+    Refused { template: u16, reason: u16, is_for_now: bool },
 }
 
 /// All requests of one connection.
@@ -194,20 +190,11 @@ impl Requests {
 }
 
 const fn refused(template: u16, reason: u16, is_for_now: bool) -> Answer {
-    Answer::Refused {
-        template,
-        reason,
-        is_for_now,
-    }
+    Answer::Refused { template, reason, is_for_now }
 }
 
 fn count_refusal(answer: Answer, figures: &mut Figures) {
-    if let Answer::Refused {
-        template,
-        reason,
-        is_for_now,
-    } = answer
-    {
+    if let Answer::Refused { template, reason, is_for_now } = answer {
         figures.on_refused(template, reason, is_for_now);
     }
 }
@@ -231,12 +218,7 @@ mod tests {
     }
 
     fn report(body: ReportBody) -> Report {
-        Report {
-            msg_seq_num: Seq(1),
-            sending_time: Nanos(0),
-            appl_seq_num: Index(1),
-            body,
-        }
+        Report { msg_seq_num: Seq(1), sending_time: Nanos(0), appl_seq_num: Index(1), body }
     }
 
     fn refusal(of: u64) -> Report {
@@ -259,15 +241,11 @@ mod tests {
         }
         assert!(requests.is_full());
         // NotApplied 2..4, then a reconnect that says 2 was the last: 3 and 4 are lost once.
-        let gap = ReportBody::NotApplied {
-            from_seq_no: Seq(3),
-            count: 1,
-        };
+        let gap = ReportBody::NotApplied { from_seq_no: Seq(3), count: 1 };
         requests.on_report(Nanos(1), &report(gap), &mut figures);
         requests.mark_lost(|seq| seq > Seq(2));
-        let again: Vec<u64> = std::iter::from_fn(|| requests.take_lost())
-            .map(|p| p.seq.0)
-            .collect();
+        let again: Vec<u64> =
+            std::iter::from_fn(|| requests.take_lost()).map(|p| p.seq.0).collect();
         assert_eq!(again, [3, 4]);
         assert_eq!(figures.not_applied, 1);
         requests.on_report(Nanos(2), &refusal(2), &mut figures);
