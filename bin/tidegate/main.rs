@@ -5,6 +5,7 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
+mod journal_command;
 mod load;
 mod output;
 mod run;
