@@ -21,7 +21,6 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::engine::apply::{Engine, Progress};
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::engine::reporter::Reporter;
-use crate::limits::REPORT_BYTES_MAX;
 use crate::session::logical::Sessions;
 use crate::vocabulary::event::Event;
 use crate::vocabulary::message::ClientMessage;
@@ -215,17 +214,14 @@ impl Machine {
 
     /// Encodes the events into the sink, folds them into the output digest, and empties the outbox.
     pub fn drain(&mut self, out: &mut Outbox, sink: &mut impl ReportSink) {
-        // The encoder wants room for the longest report; a sink gives no more than this one needs.
-        let mut scratch = [0; REPORT_BYTES_MAX];
         for event in out.events() {
             match event {
                 Event::Report { session, report } => {
                     let len = report_len(&report.body);
-                    let written = encode_report(report, &mut scratch);
-                    assert!(written == len, "a report has the length that was asked for");
                     let index = report.appl_seq_num;
                     let place = sink.report(*session, report.msg_seq_num, index, len);
-                    place.copy_from_slice(scratch.split_at(len).0);
+                    let written = encode_report(report, place);
+                    assert!(written == len, "a report has the length that was asked for");
                     // NotApplied carries neither session nor number: they enter by the seed.
                     let seed = self
                         .output_digest

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use tidegate::engine::outbox::{Outbox, ReportSink};
+use tidegate::limits::REPORT_BYTES_MAX;
 use tidegate::machine::{ApplyError, Machine};
 use tidegate::replay::{self, ReplayError};
 use tidegate::vocabulary::event::{Event, Report, ReportBody};
@@ -118,12 +119,26 @@ impl Said {
 #[derive(Default)]
 pub(crate) struct Kept {
     pub(crate) said: Vec<Said>,
+    /// Octets of the last frame, which is cut to them once it is written.
+    last_len: usize,
     pub(crate) logons: Vec<(Index, Event)>,
+}
+
+impl Kept {
+    /// Cuts the last frame to its length.
+    pub(crate) fn cut_last(&mut self) {
+        if let Some(last) = self.said.last_mut() {
+            last.frame.truncate(self.last_len);
+        }
+    }
 }
 
 impl ReportSink for Kept {
     fn report(&mut self, session: SessionIdx, number: Seq, index: Index, len: usize) -> &mut [u8] {
-        self.said.push(Said { session, number, index, frame: vec![0xEE; len] });
+        self.cut_last();
+        let frame = vec![0xEE; REPORT_BYTES_MAX];
+        self.said.push(Said { session, number, index, frame });
+        self.last_len = len;
         &mut self.said.last_mut().unwrap().frame
     }
 
@@ -207,6 +222,7 @@ impl Bench {
         let from = self.sink.said.len();
         let done =
             replay::apply(&mut self.machine, &stored.record(), &mut self.out, &mut self.sink);
+        self.sink.cut_last();
         self.stored.push(stored);
         match done {
             Ok(()) => Ok(self.sink.said[from..].iter().map(Said::line).collect()),
