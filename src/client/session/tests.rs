@@ -212,7 +212,8 @@ fn seen(number: u64) -> Option<ClientEvent> {
 fn is_breach(script: &mut Script, event: Option<ClientEvent>) {
     let code = TerminationCode::UnspecifiedError.wire();
     assert!(
-        matches!(event, Some(ClientEvent::Terminated { by: Party::Client, code: c, .. }) if c == code),
+        matches!(event, Some(ClientEvent::Terminated { by: Party::Client, code: c, .. })
+            if c == code),
         "{event:?}"
     );
     assert_eq!(script.sent().last(), Some(&format!("Terminate {code}")));
@@ -628,4 +629,120 @@ fn not_accepting_is_told() {
             cause: 2
         })
     );
+}
+
+/// A server with all its reports, which breaks the line, cuts batches and sends live reports in
+/// between as it likes, within the protocol.
+struct Server {
+    /// Whether report `n` is a NotApplied, at `n - 1`.
+    gaps: Vec<bool>,
+    /// The next report that goes out live.
+    live: u64,
+    /// What is left of a request: the next number and the one after the last.
+    request: Option<(u64, u64)>,
+    dice: u64,
+}
+
+impl Server {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice % bound
+    }
+
+    fn next(&self) -> u64 {
+        self.gaps.len() as u64 + 1
+    }
+
+    fn tell(&self, s: &mut Script, number: u64) -> Option<ClientEvent> {
+        if self.gaps[usize::try_from(number - 1).unwrap()] {
+            s.not_applied(number, 1)
+        } else {
+            s.report(number)
+        }
+    }
+
+    /// Serves one batch of the running request, if there is one.
+    fn serve(&mut self, s: &mut Script, seen: &mut Vec<u64>) {
+        let Some((from, end)) = self.request else {
+            return;
+        };
+        let count = (1 + self.below(4)).min(end - from);
+        let batch = s.batch(from, u32::try_from(count).unwrap());
+        note(s.say(&batch), seen);
+        for number in from..from + count {
+            note(self.tell(s, number), seen);
+        }
+        self.request = Some((from + count, end)).filter(|(from, end)| from < end);
+        note(s.say(&sequence(self.live)), seen);
+    }
+}
+
+/// Collects the numbers shown; nothing but reports and recovery may be.
+fn note(event: Option<ClientEvent>, seen: &mut Vec<u64>) {
+    match event {
+        None | Some(ClientEvent::Live | ClientEvent::Established { .. }) => {}
+        Some(ClientEvent::Report(report)) => seen.push(report.msg_seq_num.0),
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn whatever_the_line_does_every_report_is_seen_once_and_in_order() {
+    for seed in 1..=200_u64 {
+        println!("seed {seed}");
+        let mut s = Script::live();
+        let mut seen = Vec::new();
+        let mut server = Server {
+            gaps: Vec::new(),
+            live: 1,
+            request: None,
+            dice: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        };
+        for step in 0..300 {
+            let is_last = step >= 250;
+            match server.below(10) {
+                0..=3 if !is_last => {
+                    let is_gap = server.below(4) == 0;
+                    server.gaps.push(is_gap);
+                }
+                4..=5 => {
+                    if server.live < server.next() {
+                        server.live += 1;
+                        note(server.tell(&mut s, server.live - 1), &mut seen);
+                    }
+                }
+                6 if !is_last => {
+                    s.session.options.overlap = u32::try_from(server.below(5)).unwrap();
+                    server.live = server.next();
+                    server.request = None;
+                    s.session.on_disconnected(s.now);
+                    s.connect();
+                    s.sent();
+                    note(s.say(&s.ack(server.live, 0)), &mut seen);
+                }
+                _ => server.serve(&mut s, &mut seen),
+            }
+            for word in s.sent() {
+                let range = word
+                    .strip_prefix("RetransmitRequest ")
+                    .expect("only requests");
+                let (from, count) = range.split_once('+').unwrap();
+                let (from, count): (u64, u64) = (from.parse().unwrap(), count.parse().unwrap());
+                assert_eq!(server.request, None, "one request at a time");
+                assert!(
+                    count >= 1 && from + count <= server.next(),
+                    "only what there is"
+                );
+                server.request = Some((from, from + count));
+            }
+        }
+        while server.live < server.next() {
+            server.live += 1;
+            note(server.tell(&mut s, server.live - 1), &mut seen);
+        }
+        assert!(s.session.is_live() && server.request.is_none());
+        assert_eq!(seen, (1..server.next()).collect::<Vec<u64>>());
+    }
 }
