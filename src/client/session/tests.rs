@@ -371,6 +371,14 @@ fn an_overlap_that_is_gone_is_done_without() {
     s.come_back(2, 0);
     assert_eq!(s.sent(), ["RetransmitRequest 1+1"]);
     assert_eq!(s.say(&s.denied()), Some(ClientEvent::Live));
+
+    // The same with a report missing, and a live one that overtook the refusal.
+    s.session.options.overlap = 1;
+    s.come_back(3, 0);
+    assert_eq!(s.sent(), ["RetransmitRequest 1+2"]);
+    assert_eq!(s.report(3), None);
+    assert_eq!(s.say(&s.denied()), None);
+    assert_eq!(s.sent(), ["RetransmitRequest 2+2"]);
 }
 
 #[test]
@@ -419,10 +427,14 @@ fn a_sequence_that_skips_numbers_is_recovered_from() {
 #[test]
 fn what_a_server_may_not_say() {
     type Row = (&'static str, fn(&mut Script) -> Option<ClientEvent>);
-    let rows: [Row; 9] = [
+    let rows: [Row; 10] = [
         ("Sequence back", |s| {
             s.report(1);
             s.say(&sequence(1))
+        }),
+        ("Sequence back after a skip", |s| {
+            s.say(&sequence(5));
+            s.say(&sequence(4))
         }),
         ("Retransmission unasked", |s| s.say(&s.batch(1, 1))),
         ("batch of other numbers", |s| {
