@@ -194,7 +194,8 @@ fn seen(number: u64) -> Option<ClientEvent> {
 fn is_breach(script: &mut Script, event: Option<ClientEvent>) {
     let code = TerminationCode::UnspecifiedError.wire();
     assert!(
-        matches!(event, Some(ClientEvent::Terminated { by: Party::Client, code: c, .. }) if c == code),
+        matches!(event, Some(ClientEvent::Terminated { by: Party::Client, code: c, .. })
+            if c == code),
         "{event:?}"
     );
     assert_eq!(script.sent().last(), Some(&format!("Terminate {code}")));
@@ -330,6 +331,14 @@ fn an_overlap_that_is_gone_is_done_without() {
     s.come_back(2, 0);
     assert_eq!(s.sent(), ["RetransmitRequest 1+1"]);
     assert_eq!(s.say(&s.denied()), Some(ClientEvent::Live));
+
+    // The same with a report missing, and a live one that overtook the refusal.
+    s.session.options.overlap = 1;
+    s.come_back(3, 0);
+    assert_eq!(s.sent(), ["RetransmitRequest 1+2"]);
+    assert_eq!(s.report(3), None);
+    assert_eq!(s.say(&s.denied()), None);
+    assert_eq!(s.sent(), ["RetransmitRequest 2+2"]);
 }
 
 #[test]
@@ -372,10 +381,14 @@ fn a_sequence_that_skips_numbers_is_recovered_from() {
 #[test]
 fn what_a_server_may_not_say() {
     type Row = (&'static str, fn(&mut Script) -> Option<ClientEvent>);
-    let rows: [Row; 9] = [
+    let rows: [Row; 10] = [
         ("Sequence back", |s| {
             s.report(1);
             s.say(&sequence(1))
+        }),
+        ("Sequence back after a skip", |s| {
+            s.say(&sequence(5));
+            s.say(&sequence(4))
         }),
         ("Retransmission unasked", |s| s.say(&s.batch(1, 1))),
         ("batch of other numbers", |s| {
@@ -532,4 +545,120 @@ fn not_accepting_is_told() {
     let mut s = Script::live();
     let event = s.say(&SessionMessage::NotAccepting { from_seq_no: Seq(4), cause: 2 });
     assert_eq!(event, Some(ClientEvent::NotAccepting { from_seq_no: Seq(4), cause: 2 }));
+}
+
+/// A server with all its reports, which breaks the line, cuts batches and sends live reports in
+/// between as it likes, within the protocol.
+struct Server {
+    /// Whether report `n` is a NotApplied, at `n - 1`.
+    gaps: Vec<bool>,
+    /// The next report that goes out live.
+    live: u64,
+    /// What is left of a request: the next number and the one after the last.
+    request: Option<(u64, u64)>,
+    dice: u64,
+}
+
+impl Server {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        self.dice % bound
+    }
+
+    fn next(&self) -> u64 {
+        self.gaps.len() as u64 + 1
+    }
+
+    fn tell(&self, s: &mut Script, number: u64) -> Option<ClientEvent> {
+        if self.gaps[usize::try_from(number - 1).unwrap()] {
+            s.not_applied(number, 1)
+        } else {
+            s.report(number)
+        }
+    }
+
+    /// Serves one batch of the running request, if there is one.
+    fn serve(&mut self, s: &mut Script, seen: &mut Vec<u64>) {
+        let Some((from, end)) = self.request else {
+            return;
+        };
+        let count = (1 + self.below(4)).min(end - from);
+        let batch = s.batch(from, u32::try_from(count).unwrap());
+        note(s.say(&batch), seen);
+        for number in from..from + count {
+            note(self.tell(s, number), seen);
+        }
+        self.request = Some((from + count, end)).filter(|(from, end)| from < end);
+        note(s.say(&sequence(self.live)), seen);
+    }
+}
+
+/// Collects the numbers shown; nothing but reports and recovery may be.
+fn note(event: Option<ClientEvent>, seen: &mut Vec<u64>) {
+    match event {
+        None | Some(ClientEvent::Live | ClientEvent::Established { .. }) => {}
+        Some(ClientEvent::Report(report)) => seen.push(report.msg_seq_num.0),
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn whatever_the_line_does_every_report_is_seen_once_and_in_order() {
+    for seed in 1..=200_u64 {
+        println!("seed {seed}");
+        let mut s = Script::live();
+        let mut seen = Vec::new();
+        let mut server = Server {
+            gaps: Vec::new(),
+            live: 1,
+            request: None,
+            dice: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        };
+        for step in 0..300 {
+            let is_last = step >= 250;
+            match server.below(10) {
+                0..=3 if !is_last => {
+                    let is_gap = server.below(4) == 0;
+                    server.gaps.push(is_gap);
+                }
+                4..=5 => {
+                    if server.live < server.next() {
+                        server.live += 1;
+                        note(server.tell(&mut s, server.live - 1), &mut seen);
+                    }
+                }
+                6 if !is_last => {
+                    s.session.options.overlap = u32::try_from(server.below(5)).unwrap();
+                    server.live = server.next();
+                    server.request = None;
+                    s.session.on_disconnected(s.now);
+                    s.connect();
+                    s.sent();
+                    note(s.say(&s.ack(server.live, 0)), &mut seen);
+                }
+                _ => server.serve(&mut s, &mut seen),
+            }
+            for word in s.sent() {
+                let range = word
+                    .strip_prefix("RetransmitRequest ")
+                    .expect("only requests");
+                let (from, count) = range.split_once('+').unwrap();
+                let (from, count): (u64, u64) = (from.parse().unwrap(), count.parse().unwrap());
+                assert_eq!(server.request, None, "one request at a time");
+                assert!(
+                    count >= 1 && from + count <= server.next(),
+                    "only what there is"
+                );
+                server.request = Some((from, from + count));
+            }
+        }
+        while server.live < server.next() {
+            server.live += 1;
+            note(server.tell(&mut s, server.live - 1), &mut seen);
+        }
+        assert!(s.session.is_live() && server.request.is_none());
+        assert_eq!(seen, (1..server.next()).collect::<Vec<u64>>());
+    }
 }
