@@ -641,16 +641,11 @@ fn whatever_the_line_does_every_report_is_seen_once_and_in_order() {
                 _ => server.serve(&mut s, &mut seen),
             }
             for word in s.sent() {
-                let range = word
-                    .strip_prefix("RetransmitRequest ")
-                    .expect("only requests");
+                let range = word.strip_prefix("RetransmitRequest ").expect("only requests");
                 let (from, count) = range.split_once('+').unwrap();
                 let (from, count): (u64, u64) = (from.parse().unwrap(), count.parse().unwrap());
                 assert_eq!(server.request, None, "one request at a time");
-                assert!(
-                    count >= 1 && from + count <= server.next(),
-                    "only what there is"
-                );
+                assert!(count >= 1 && from + count <= server.next(), "only what there is");
                 server.request = Some((from, from + count));
             }
         }
