@@ -55,6 +55,12 @@ pub(crate) struct Spread {
 }
 
 impl Laps<'_> {
+    /// The next batch begins now: what happened since the last one is not counted.
+    #[inline]
+    pub(crate) fn restart(&mut self) {
+        self.last = now();
+    }
+
     /// Ends a batch of `operation_count` operations, at least 1; the next begins.
     #[inline]
     pub(crate) fn end_batch(&mut self, operation_count: usize) {
