@@ -1,4 +1,4 @@
-//! Book: matching in five kinds of market, with the reports it gives.
+//! Book: matching in six kinds of market, with the reports it gives.
 //!
 //! A message is one new order, with all its fills, or one cancel. The measured part is the book and
 //! the arena of open orders, and a report built for every acceptance, both sides of every fill, and
@@ -6,15 +6,15 @@
 //! given, as the engine gets it from the key. The books hold their orders before the clock starts,
 //! of several instruments, at many prices. The gate of goal 9 holds for the worst of the flows.
 
-use tidegate::engine::orders::Order;
+use tidegate::engine::orders::{Order, Orders};
 use tidegate::engine::outbox::Outbox;
 use tidegate::vocabulary::event::{
     Event, ExecutionReportCanceled, ExecutionReportNew, ExecutionReportTrade, Report, ReportBody,
 };
-use tidegate::vocabulary::fix::{ExecType, OrdStatus};
-use tidegate::vocabulary::units::{ExecId, Index, OrderSlot, Seq, TrdMatchId};
+use tidegate::vocabulary::fix::{ExecType, OrdStatus, Side};
+use tidegate::vocabulary::units::{ExecId, Index, OrderSlot, Px, Qty, Seq, TrdMatchId};
 
-use crate::book_flow::{BookFlow, Books, MARKETS, Market, Message};
+use crate::book_flow::{BookFlow, MARKETS, Market, Message, Venue};
 use crate::measure::{Meter, count};
 use crate::plan::{Fold, Plan};
 use crate::row::Row;
@@ -23,7 +23,7 @@ const BATCH: usize = 64;
 
 /// The measured books, and the reports.
 struct Exchange {
-    books: Books,
+    venue: Venue,
     out: Outbox,
     fold: Fold,
     exec_count: u64,
@@ -40,16 +40,22 @@ fn of_market(plan: &Plan, market: &Market) -> Row {
     let message_count = plan.pick(500, 50_000, 100_000);
     let mut flow = BookFlow::new(plan.seed, *market, open_count);
     let mut exchange = Exchange {
-        books: Books::new(market, open_count),
+        venue: Venue::new(market, open_count),
         out: Outbox::new(),
         fold: Fold::EMPTY,
         exec_count: 0,
         trade_count: 0,
     };
-    // Until the open orders stand, and as many again, so that prices and queues are mixed.
-    for _ in 0..8 {
+    // Until the open orders stand, and as many again, so that prices and queues are mixed. A market
+    // that eats its orders faster than they come never gets there: the state tells how far it got.
+    let mut left = 40;
+    while left > 0 {
+        let is_full = exchange.venue.orders.len() >= open_count / 20 * 19;
+        left = if is_full { left.min(4) - 1 } else { left - 1 };
         let messages = flow.draw(open_count as usize);
-        messages.iter().for_each(|message| exchange.on_message(message));
+        for message in &messages {
+            exchange.on_message(message);
+        }
     }
     let mut meter = Meter::new(message_count / BATCH + 1);
     (exchange.exec_count, exchange.trade_count) = (0, 0);
@@ -57,26 +63,27 @@ fn of_market(plan: &Plan, market: &Market) -> Row {
         let messages = flow.draw(message_count);
         meter.round(|laps| {
             for batch in messages.chunks(BATCH) {
-                batch.iter().for_each(|message| exchange.on_message(message));
+                for message in batch {
+                    exchange.on_message(message);
+                }
                 laps.end_batch(batch.len());
             }
         });
     }
-    for book in &exchange.books.books {
-        book.assert_invariants(&exchange.books.arena);
+    for book in &exchange.venue.books {
+        book.assert_invariants(&exchange.venue.arena);
     }
-    let Exchange { books, trade_count, exec_count, fold, .. } = &exchange;
+    let Exchange { venue, trade_count, exec_count, fold, .. } = &exchange;
     let depth = |side| {
-        let levels = books.books.iter().map(|book| book.depth(&books.arena, side).count());
+        let levels = venue.books.iter().map(|book| book.depth(&venue.arena, side).count());
         levels.sum::<usize>()
     };
-    let level_count: usize =
-        tidegate::vocabulary::fix::Side::ALL.iter().map(|&side| depth(side)).sum();
+    let level_count: usize = Side::ALL.iter().map(|&side| depth(side)).sum();
     let state = format!(
         "{} open orders at {level_count} prices of {} books; {trade_count} trades, {exec_count} \
          reports in {} messages",
-        books.orders.len(),
-        books.books.len(),
+        venue.orders.len(),
+        venue.books.len(),
         count(message_count) * count(plan.round_count)
     );
     let name = market.name;
@@ -99,14 +106,14 @@ impl Exchange {
     }
 
     fn on_new(&mut self, order: Order) {
-        let Some(slot) = self.books.orders.try_insert(order) else {
+        let Some(slot) = self.venue.orders.try_insert(order) else {
             unreachable!("the flow keeps the arena half empty")
         };
         self.accepted(&order);
         let id = order.security_id.0 as usize;
         let mut leaves = order.order_qty;
         loop {
-            let Books { orders, arena, books } = &mut self.books;
+            let Venue { orders, arena, books } = &mut self.venue;
             let fill = books[id].match_one(arena, order.side, order.price, leaves);
             let Some(fill) = fill else {
                 books[id].rest(arena, order.side, order.price, leaves, slot);
@@ -122,10 +129,10 @@ impl Exchange {
             self.traded(&taker, fill.px, fill.qty, true);
             self.traded(&maker, fill.px, fill.qty, false);
             if fill.is_maker_done {
-                self.books.orders.remove(fill.maker);
+                self.venue.orders.remove(fill.maker);
             }
             if leaves.is_zero() {
-                self.books.orders.remove(slot);
+                self.venue.orders.remove(slot);
                 return;
             }
             if !self.out.has_room_for_step() {
@@ -135,9 +142,9 @@ impl Exchange {
     }
 
     fn on_cancel(&mut self, slot: OrderSlot) {
-        let order = self.books.orders.remove(slot);
+        let order = self.venue.orders.remove(slot);
         let id = order.security_id.0 as usize;
-        let leaves = self.books.books[id].cancel(&mut self.books.arena, slot);
+        let leaves = self.venue.books[id].cancel(&mut self.venue.arena, slot);
         assert!(leaves == order.leaves_qty(), "book and arena agree on what is left");
         let body = ExecutionReportCanceled {
             order_id: order.order_id,
@@ -180,13 +187,7 @@ impl Exchange {
         self.send(order, ReportBody::New(body));
     }
 
-    fn traded(
-        &mut self,
-        order: &Order,
-        last_px: tidegate::vocabulary::units::Px,
-        last_qty: tidegate::vocabulary::units::Qty,
-        aggressor: bool,
-    ) {
+    fn traded(&mut self, order: &Order, last_px: Px, last_qty: Qty, aggressor: bool) {
         let leaves_qty = order.leaves_qty();
         let is_done = leaves_qty.is_zero();
         let body = ExecutionReportTrade {
@@ -227,11 +228,7 @@ impl Exchange {
 
 /// Notes a fill on an open order and gives the order after it.
 #[inline]
-fn filled(
-    orders: &mut tidegate::engine::orders::Orders,
-    slot: OrderSlot,
-    qty: tidegate::vocabulary::units::Qty,
-) -> Option<Order> {
+fn filled(orders: &mut Orders, slot: OrderSlot, qty: Qty) -> Option<Order> {
     let order = orders.get_mut(slot)?;
     order.cum_qty = order.cum_qty.plus(qty);
     Some(*order)

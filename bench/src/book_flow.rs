@@ -1,15 +1,16 @@
-//! Book flows: what five kinds of market do to a book, drawn before the clock starts.
+//! Book flows: what six kinds of market do to a book, drawn before the clock starts.
 //!
 //! A message is a new order or a cancel of an order that rests at that moment, so nothing in the
-//! window is refused. To know what rests, the generator keeps books of its own and does to them what
-//! the bench will do to the measured ones.
+//! window is refused. To know what rests, the generator keeps books of its own and does to them
+//! what the bench will do to the measured ones.
 //!
 //! ```text
 //! calm      mid moves now and then, orders crowd within some ticks of it
 //! drifting  mid moves a tick every few orders, always up: levels die below, the band follows
 //! crashing  every 500 orders the mid falls by hundreds of ticks in one sweep through the bids
 //! deep      few prices, thousands of orders in each queue
-//! wide      orders over a million ticks, beyond the band too: levels of one order, far apart
+//! wide      orders over 200,000 ticks, within the band: levels of one order, far apart
+//! far       orders over 1,000,000 ticks, most of them beyond the band
 //! ```
 
 use tidegate::engine::book::{BAND_TICKS_MAX, Book, BookArena};
@@ -56,21 +57,32 @@ const CALM: Market = Market {
 };
 
 /// All kinds.
-pub(crate) const MARKETS: [Market; 5] = [
+pub(crate) const MARKETS: [Market; 6] = [
     CALM,
-    Market { name: "drifting", drift_one_in: 4, is_rising: true, ..CALM },
+    Market { name: "drifting", spread: 100, drift_one_in: 30, is_rising: true, ..CALM },
     Market { name: "crashing", spread: 400, sweep: Some((500, 300)), ..CALM },
-    Market { name: "deep", instrument_count: 4, open_count: 120_000, spread: 5, ..CALM },
     Market {
-        name: "wide",
+        name: "deep",
         instrument_count: 4,
         open_count: 120_000,
-        spread: 500_000,
-        is_crowded: false,
-        crossing_one_in: 20,
+        spread: 5,
+        crossing_one_in: 10,
+        drift_one_in: 50_000,
         ..CALM
     },
+    WIDE,
+    Market { name: "far", spread: 500_000, ..WIDE },
 ];
+
+const WIDE: Market = Market {
+    name: "wide",
+    instrument_count: 4,
+    open_count: 120_000,
+    spread: 100_000,
+    is_crowded: false,
+    crossing_one_in: 20,
+    ..CALM
+};
 
 /// What a book is told.
 #[derive(Clone, Copy)]
@@ -81,8 +93,8 @@ pub(crate) enum Message {
     Cancel(OrderSlot),
 }
 
-/// Books with the orders in them: the measured ones, and the generator's.
-pub(crate) struct Books {
+/// Venue with the orders in them: the measured ones, and the generator's.
+pub(crate) struct Venue {
     pub(crate) orders: Orders,
     pub(crate) arena: BookArena,
     pub(crate) books: Vec<Book>,
@@ -94,14 +106,14 @@ pub(crate) struct BookFlow {
     open_count: u32,
     random: SplitMix,
     mids: Vec<i64>,
-    books: Books,
+    venue: Venue,
     /// Slots of orders that may rest, and where each stands in this list.
     working: Vec<OrderSlot>,
     place: Vec<u32>,
     order_count: u64,
 }
 
-impl Books {
+impl Venue {
     pub(crate) fn new(market: &Market, open_count: u32) -> Self {
         let order_count_max = open_count * 2;
         let tick = Px::try_new(TICK).unwrap_or(Px::ONE);
@@ -121,7 +133,7 @@ impl BookFlow {
             open_count,
             random: SplitMix(seed),
             mids: vec![MID_TICKS * 10; market.instrument_count as usize],
-            books: Books::new(&market, open_count),
+            venue: Venue::new(&market, open_count),
             working: Vec::new(),
             place: vec![0; open_count as usize * 2],
             order_count: 0,
@@ -134,7 +146,7 @@ impl BookFlow {
     }
 
     fn next(&mut self) -> Message {
-        let is_full = self.books.orders.len() >= self.open_count;
+        let is_full = self.venue.orders.len() >= self.open_count;
         let cancel_share = if is_full { 65 } else { 25 };
         if !self.working.is_empty() && self.random.below(100) < cancel_share {
             let at = self.random.below(count(self.working.len()));
@@ -197,20 +209,20 @@ impl BookFlow {
     }
 
     fn cancel(&mut self, slot: OrderSlot) {
-        let Books { orders, arena, books } = &mut self.books;
+        let Venue { orders, arena, books } = &mut self.venue;
         let order = orders.remove(slot);
         books[order.security_id.0 as usize].cancel(arena, slot);
         self.forget(slot);
     }
 
     fn enter(&mut self, order: Order) {
-        let Some(slot) = self.books.orders.try_insert(order) else {
+        let Some(slot) = self.venue.orders.try_insert(order) else {
             unreachable!("cancels keep the arena half empty")
         };
         let mut leaves = order.order_qty;
         let id = order.security_id.0 as usize;
         loop {
-            let Books { orders, arena, books } = &mut self.books;
+            let Venue { orders, arena, books } = &mut self.venue;
             let fill = books[id].match_one(arena, order.side, order.price, leaves);
             let Some(fill) = fill else {
                 books[id].rest(arena, order.side, order.price, leaves, slot);
@@ -223,7 +235,7 @@ impl BookFlow {
                 self.forget(fill.maker);
             }
             if leaves.is_zero() {
-                self.books.orders.remove(slot);
+                self.venue.orders.remove(slot);
                 return;
             }
         }

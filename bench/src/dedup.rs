@@ -2,8 +2,8 @@
 //!
 //! The table is full to 7/8 and as many keys expire as arrive. A step is what each new order costs:
 //! expire (two entries at the old end at most), hash, find, insert as open, and the close of some
-//! older order. One step in ten repeats a key instead: usually a recent one, else any live one. 1,024
-//! orders are never closed, so their keys move to the young end once a retention.
+//! older order. One step in ten repeats a key instead: usually a recent one, else any live one.
+//! 1,024 orders are never closed, so their keys move to the young end once a retention.
 //!
 //! Keys are as firms make them: many owners, each with a counter. The keyed hash scatters them, so
 //! every look-up is a random line of the table, and that is the floor: reads of random lines of as
@@ -85,7 +85,9 @@ fn of_size(plan: &Plan, key_count: u32) -> Vec<Row> {
     while left > 0 {
         let steps = keys.draw(left.min(1 << 16));
         left -= count(steps.len());
-        steps.iter().for_each(|step| table.step(step, &mut fold));
+        for step in &steps {
+            table.step(step, &mut fold);
+        }
     }
     let step_count = plan.pick(1_000, 50_000, 200_000);
     let batch_count = usize::try_from(step_count).unwrap_or(0).div_ceil(BATCH);
@@ -98,7 +100,9 @@ fn of_size(plan: &Plan, key_count: u32) -> Vec<Row> {
         floor.round(|laps| random_lines.walk(step_count, laps));
         step.round(|laps| {
             for batch in steps.chunks(BATCH) {
-                batch.iter().for_each(|step| table.step(step, &mut fold));
+                for step in batch {
+                    table.step(step, &mut fold);
+                }
                 laps.end_batch(batch.len());
             }
         });

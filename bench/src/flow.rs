@@ -29,6 +29,7 @@ const REPEAT_RECENT: usize = 1 << 10;
 
 /// How many of everything.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "a count says so in its name")]
 pub(crate) struct Shape {
     pub(crate) session_count: u32,
     pub(crate) owner_count: u16,

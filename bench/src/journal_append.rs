@@ -19,47 +19,45 @@ const BATCH: usize = 64;
 const SHAPE: Shape =
     Shape { session_count: 1000, owner_count: 64, instrument_count: 64, working_count: 2000 };
 
+/// Where the ring is made.
+type Place = fn() -> Option<Scratch>;
+const CASES: [(&str, &str, Place); 2] = [
+    ("mapped file", "in the directory for temporary files", || Some(Scratch::new())),
+    ("mapped memory", "in /dev/shm: nothing is written back", Scratch::in_memory),
+];
+
 /// Runs it.
 pub(crate) fn run(plan: &Plan) -> Vec<Row> {
     let ring_bytes = plan.pick(1 << 15, 1 << 23, 1 << 26);
     let burst = Flow::new(plan.seed, SHAPE).burst(plan.pick(100, 10_000, 10_000));
     let messages = messages(&burst);
     let batch_count_max = usize::try_from(ring_bytes / (HEADER_BYTES * 64)).unwrap_or(0) + 1;
-    let mut mapped = Meter::new(batch_count_max);
-    let mut heap = Meter::new(batch_count_max);
-    let mut floor = Meter::new(batch_count_max);
     let mut store = Store::new(ring_bytes);
-    let mut fold = Fold::EMPTY;
-    let mut record_count = 0;
-    for _ in 0..plan.round_count {
-        let scratch = Scratch::new();
-        let mut ring = scratch.ring(ring_bytes);
-        let appended = mapped.round(|laps| fill(&mut ring, &messages, laps));
-        record_count = ring.last_index();
-        fold.add(u64::from(ring.last_crc()) ^ record_count << 32);
-        drop((ring, scratch));
-        let Ok(mut ring) = Ring::heap(ring_bytes) else {
-            unreachable!("the sizes are powers of two in range")
-        };
-        heap.round(|laps| fill(&mut ring, &messages, laps));
-        drop(ring);
-        let sum = floor.round(|laps| store.fill(&messages, appended, laps));
-        fold.add(sum);
+    let mut rows = Vec::new();
+    for (case, note, scratch) in CASES {
+        let (mut append, mut floor) = (Meter::new(batch_count_max), Meter::new(batch_count_max));
+        let (mut fold, mut record_count) = (Fold::EMPTY, 0);
+        for _ in 0..plan.round_count {
+            let Some(scratch) = scratch() else { continue };
+            let mut ring = scratch.ring(ring_bytes);
+            let appended = append.round(|laps| fill(&mut ring, &messages, laps));
+            record_count = ring.last_index();
+            fold.add(u64::from(ring.last_crc()) ^ record_count << 32);
+            fold.add(floor.round(|laps| store.fill(&messages, appended, laps)));
+        }
+        if append.round_count() == 0 {
+            continue;
+        }
+        let state = format!(
+            "{record_count} records of the shared flow fill a new ring of {} KiB: 3 segment rolls \
+             a round",
+            ring_bytes / 1024
+        );
+        let what = "plain store and one CRC-32C pass of the same bytes";
+        let row = Row::new("journal_append", case, "record", &append, state, fold.0);
+        rows.push(row.over(what, &append, &floor).with_batches(BATCH, &append).noting(note));
     }
-    let state = format!(
-        "{record_count} records of the shared flow fill a ring of {} KiB: 3 segment rolls a round",
-        ring_bytes / 1024
-    );
-    let what = "plain store and one CRC-32C pass of the same bytes";
-    let row = |case: &str, meter| {
-        Row::new("journal_append", case, "record", meter, state.clone(), fold.0)
-            .over(what, meter, &floor)
-            .with_batches(BATCH, meter)
-    };
-    vec![
-        row("mapped file", &mapped).noting("a new pre-faulted file each round"),
-        row("heap", &heap).noting("the ring of tests and the simulator"),
-    ]
+    rows
 }
 
 /// What is journaled of each frame: all but its SOFH.

@@ -5,8 +5,9 @@
 //! state when the clock starts: a million live keys, of which as many expire as arrive, a report
 //! ring that has come round or holds all reports, a ring file that never stops growing.
 //!
-//! Three rows from three kinds of rounds that take turns: whole turns of 64 messages, the two halves
-//! of such turns, and turns of a single message, which are long enough to be clocked one by one.
+//! Three rows from three kinds of rounds that take turns: whole turns of 64 messages, the two
+//! halves of such turns, and turns of a single message, which are long enough to be clocked one by
+//! one.
 
 use journal::Ring;
 use tidegate::vocabulary::settings::Capacities;

@@ -57,6 +57,7 @@ enum Task {
 }
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct RunArguments {
     /// Benches to run; all of them when none is named.
     #[arg(value_name = "NAME")]
@@ -68,7 +69,7 @@ struct RunArguments {
     #[arg(long)]
     large: bool,
     /// Rounds of each row [default: 21, with --quick 5].
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=101))]
+    #[arg(long, value_name = "N", value_parser = round_count())]
     rounds: Option<usize>,
     /// Seed of everything random; hashes of results are comparable for equal seeds and sizes.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -138,6 +139,10 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Bench>, BenchError> {
     }
     let is_chosen = |bench: &&Bench| names.is_empty() || names.iter().any(|n| n == bench.name);
     Ok(BENCHES.iter().filter(is_chosen).collect())
+}
+
+fn round_count() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=101)
 }
 
 fn print(text: &str) -> Result<(), BenchError> {

@@ -1,11 +1,11 @@
 //! Measure: rounds of batches, by one clock, with what the kernel did to the thread meanwhile.
 //!
 //! One operation here takes 5 to 500 ns and a clock reading 20 to 40, so single operations are not
-//! clocked: a round is many batches, the clock is read once after each batch, and the round's figure
-//! is its whole time over its operations. The machine is shared and one round may meet a build, so
-//! the figure of a row is the median over the rounds, beside the fastest and the slowest. A floor is
-//! measured round for round with its row; the ratio is the median of the rounds' ratios, which noise
-//! that lasts longer than a round does not move.
+//! clocked: a round is many batches, the clock is read once after each batch, and the round's
+//! figure is its whole time over its operations. The machine is shared and one round may meet a
+//! build, so the figure of a row is the median over the rounds, beside the fastest and the slowest.
+//! A floor is measured round for round with its row; the ratio is the median of the rounds' ratios,
+//! which noise that lasts longer than a round does not move.
 //!
 //! The times of the batches give a distribution of *means of a batch*. Where a batch is one
 //! operation (those long enough for the clock) they are latencies, clock included.

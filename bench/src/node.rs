@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) ring: Ring,
     pub(crate) machine: Machine,
     pub(crate) log: ReportLog,
+    /// Records before the first message: settings, phases and logons.
+    pub(crate) setting_count: usize,
     out: Outbox,
     told: Told,
     now: Nanos,
@@ -87,6 +89,7 @@ impl Node {
             ring,
             machine,
             log: ReportLog::new(log_bytes, session_count),
+            setting_count: 0,
             out: Outbox::new(),
             told: Told {
                 sessions: Vec::with_capacity(session_count as usize),
@@ -102,6 +105,7 @@ impl Node {
             node.open_session(session, shape);
         }
         node.apply();
+        node.setting_count = usize::try_from(node.ring.last_index()).unwrap_or(0);
         node
     }
 

@@ -10,7 +10,6 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Size {
     /// For tests, in a debug build.
-    #[cfg_attr(not(test), expect(dead_code, reason = "made by the tests of the benches"))]
     Tiny,
     /// A first impression.
     Quick,

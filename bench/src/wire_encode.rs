@@ -63,7 +63,7 @@ pub(crate) fn reports(plan: &Plan, count: usize) -> Vec<Report> {
     let mut machine = found_machine(&node.ring);
     let (mut out, mut nowhere) = (Outbox::new(), NoReports::default());
     let mut reports = Vec::new();
-    for (_, stored) in node.ring.iter() {
+    for (_, stored) in &node.ring {
         let Ok(record) = replay::read(&stored) else { unreachable!("a journal can be read") };
         let mut progress = machine.apply(&record, &mut out);
         loop {
