@@ -20,16 +20,16 @@ pub(crate) struct Bench {
 
 #[rustfmt::skip]
 pub(crate) const BENCHES: [Bench; 10] = [
-    bench("wire_decode",    "octets of a receive buffer become requests", wire_decode::run),
-    bench("session_admit",  "the number of a message, judged and applied",session_admit::run),
-    bench("journal_append", "a record into the mapped ring (goal 10)",    journal_append::run),
-    bench("dedup",          "a key through its table (goal 7)",           dedup::run),
-    bench("book",           "matching in six kinds of market (goal 9)",   book::run),
-    bench("wire_encode",    "reports become frames",                      wire_encode::run),
-    bench("report_log",     "reports appended, and read by cursors",      report_log::run),
-    bench("machine",        "the whole path without sockets (goals 3, 4)",machine::run),
-    bench("replay",         "a journal becomes the state again (goal 17)",replay::run),
-    bench("journal_scan",   "a journal is checked (goal 18)",             journal_scan::run),
+    bench("wire_decode",    "octets of a receive buffer become requests",  wire_decode::run),
+    bench("session_admit",  "the number of a message, judged and applied", session_admit::run),
+    bench("journal_append", "a record into the mapped ring (goal 10)",     journal_append::run),
+    bench("dedup",          "a key through its table (goal 7)",            dedup::run),
+    bench("book",           "matching in six kinds of market (goal 9)",    book::run),
+    bench("wire_encode",    "reports become frames",                       wire_encode::run),
+    bench("report_log",     "reports appended, and read by cursors",       report_log::run),
+    bench("machine",        "the whole path without sockets (goals 3, 4)", machine::run),
+    bench("replay",         "a journal becomes the state again (goal 17)", replay::run),
+    bench("journal_scan",   "a journal is checked (goal 18)",              journal_scan::run),
 ];
 
 const fn bench(name: &'static str, what: &'static str, run: fn(&Plan) -> Vec<Row>) -> Bench {

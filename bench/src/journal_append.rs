@@ -6,6 +6,8 @@
 //! over them. Both walk through memory much larger than the last-level cache's share of a core.
 //! Minor faults of the thread are counted: a mapped ring that was pre-faulted has none.
 
+use std::hint::black_box;
+
 use journal::{HEADER_BYTES, Ring, record_bytes};
 use tidegate::vocabulary::units::SessionIdx;
 
@@ -101,9 +103,10 @@ struct Store {
 
 impl Store {
     fn new(len: u64) -> Self {
-        // Not zeros: those the allocator would leave to the first store.
         let mut bytes = vec![0xff; usize::try_from(len).unwrap_or(0)];
-        bytes.fill(0);
+        // Hidden, or the compiler joins both fills into one of zeros and leaves that to the
+        // allocator, which leaves it to the first store.
+        black_box(&mut bytes).fill(0);
         Self { bytes }
     }
 
