@@ -36,6 +36,8 @@ pub struct Connection {
     pub is_ready: bool,
     /// In the list of connections that may have output.
     pub is_sending: bool,
+    /// The socket took less than was offered: it says when it takes more, and is not asked before.
+    pub is_blocked: bool,
     /// When the socket was accepted.
     pub opened_at: Nanos,
     index: ConnectionIdx,
@@ -113,6 +115,7 @@ impl Connection {
             bound: None,
             is_ready: false,
             is_sending: false,
+            is_blocked: false,
             opened_at: Nanos(0),
             stream: None,
             stage: Stage::Free,
@@ -127,6 +130,7 @@ impl Connection {
         self.outgoing = Outgoing::default();
         self.input.consume(self.input.pending().len());
         self.bound = None;
+        self.is_blocked = false;
         self.stream = Some(stream);
         self.stage = Stage::Open;
     }
@@ -182,12 +186,15 @@ impl Connection {
     pub fn send(&mut self, octets: &[u8]) -> Option<usize> {
         let stream = self.stream.as_mut()?;
         match stream.write(octets) {
-            Ok(sent) => Some(sent),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
+            Ok(sent) => {
+                self.is_blocked = sent < octets.len();
+                Some(sent)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.is_blocked = true;
                 Some(0)
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(0),
             Err(_) => None,
         }
     }

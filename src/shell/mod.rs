@@ -17,6 +17,7 @@ pub mod sequencer;
 
 pub mod connection;
 pub mod connections;
+pub mod round;
 pub mod poll;
 
 pub mod clock;
