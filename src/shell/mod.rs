@@ -17,8 +17,8 @@ pub mod sequencer;
 
 pub mod connection;
 pub mod connections;
-pub mod round;
 pub mod poll;
+pub mod round;
 
 pub mod clock;
 pub mod idle;

@@ -265,7 +265,9 @@ impl Node {
         let Act::End { down, .. } = act else { return };
         let (counter, why) = match (template, down) {
             (Some(TERMINATE), _) => return,
-            (Some(NEGOTIATE | ESTABLISH), None) => (Counter::LogonRefusals, "the logon was refused"),
+            (Some(NEGOTIATE | ESTABLISH), None) => {
+                (Counter::LogonRefusals, "the logon was refused")
+            }
             (Some(_) | None, _) => (Counter::Breaches, "a breach of the protocol"),
         };
         self.counters.add(counter, 1);
