@@ -34,7 +34,7 @@ use tidegate::wire::encode::{CLIENT_BYTES_MAX, encode_client};
 use tidegate::wire::frame::split;
 
 /// Turns after which a test gives up: each is short, or sleeps at most a millisecond.
-const TURNS_MAX: u32 = 20_000;
+const TURNS_MAX: u32 = 5_000;
 /// One cent as a raw price.
 pub(crate) const CENT: i64 = 1_000_000;
 /// Octets of a NewOrderSingle as a peer sends it.
@@ -160,8 +160,8 @@ pub(crate) struct Peer {
     pub(crate) frames: Vec<Vec<u8>>,
     /// Whether the other side closed.
     pub(crate) is_closed: bool,
-    /// Whether the peer closes when the session has left the line.
-    pub(crate) is_polite: bool,
+    /// Whether the session has left this line: refused or terminated.
+    pub(crate) has_left: bool,
     stream: Option<TcpStream>,
     out: Vec<u8>,
     inbox: Vec<u8>,
@@ -187,7 +187,7 @@ impl Peer {
             events: Vec::new(),
             frames: Vec::new(),
             is_closed: true,
-            is_polite: true,
+            has_left: false,
             stream: None,
             out: Vec::new(),
             inbox: Vec::new(),
@@ -208,7 +208,7 @@ impl Peer {
         let stream = TcpStream::connect(rig.address).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_nonblocking(true).unwrap();
-        (self.stream, self.is_closed) = (Some(stream), false);
+        (self.stream, self.is_closed, self.has_left) = (Some(stream), false, false);
         self.inbox.clear();
         self.out.clear();
     }
@@ -230,6 +230,12 @@ impl Peer {
         self.stream = None;
         self.is_closed = true;
         self.session.on_disconnected(self.clock.now());
+    }
+
+    /// Leaves the line in order.
+    pub(crate) fn finish(&mut self) {
+        self.session.on_finish(self.clock.now(), &mut self.out);
+        self.flush();
     }
 
     /// Queues a request under the next number; `flush` or `pump` sends it.
@@ -343,19 +349,14 @@ impl Peer {
         inbox.drain(..at);
         self.inbox = inbox;
         self.flush();
-        if self.is_closed || (self.is_polite && self.has_left()) {
+        if self.is_closed || self.has_left {
             self.hang_up();
         }
     }
 
-    pub(crate) fn has_left(&self) -> bool {
-        matches!(
-            self.events.last(),
-            Some(ClientEvent::Terminated { .. } | ClientEvent::Rejected { .. })
-        )
-    }
-
     fn take(&mut self, event: ClientEvent) {
+        self.has_left |=
+            matches!(event, ClientEvent::Terminated { .. } | ClientEvent::Rejected { .. });
         self.events.push(event);
     }
 
