@@ -443,7 +443,7 @@ pub(crate) fn line(report: &Report) -> String {
             format!("new c{} {side} {}@{}", r.cl_ord_id, r.order_qty, cents(r.price))
         }
         ReportBody::Canceled(r) => {
-            let orig = r.orig_cl_ord_id.map_or("-".into(), |id| format!("c{id}"));
+            let orig = r.orig_cl_ord_id.map_or_else(|| "-".into(), |id| format!("c{id}"));
             format!("canceled c{} orig {orig} cum {}", r.cl_ord_id, r.cum_qty)
         }
         ReportBody::Trade(r) => {
