@@ -50,6 +50,11 @@ impl Node {
         let from = self.sink.said.len();
         replay::apply(&mut self.machine, &stored.record(), &mut self.out, &mut self.sink)
             .unwrap_or_else(|error| panic!("{error}"));
+        // A sink may have given more room than the report took: a frame says its own length.
+        if let Some(last) = self.sink.said.last_mut() {
+            let len = u16::from_le_bytes([last.frame[0], last.frame[1]]);
+            last.frame.truncate(usize::from(len));
+        }
         &self.sink.said[from..]
     }
 }
