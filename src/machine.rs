@@ -143,7 +143,9 @@ impl Machine {
         assert!(!self.engine.is_matching(), "the last record was not resumed to its end");
         self.check_order(record)?;
         let span = record.time.since(self.time);
-        if !matches!(record.body, RecordBody::EpochStart { .. }) {
+        // The time before an epoch is not active, and a pad before its EpochStart carries its epoch.
+        let is_start = matches!(record.body, RecordBody::EpochStart { .. });
+        if !is_start && record.epoch == self.epoch {
             self.active = self.active.saturating_add(span);
         }
         self.index = record.index;
@@ -357,8 +359,10 @@ impl Machine {
             | RecordBody::Tick
             | RecordBody::Admin { .. }
             | RecordBody::Config(_)
-            | RecordBody::StateHash { .. }
-            | RecordBody::Pad => is_founding || record.epoch == self.epoch,
+            | RecordBody::StateHash { .. } => is_founding || record.epoch == self.epoch,
+            // The ring gives a pad the epoch of what follows, which may be an EpochStart. That no
+            // epoch goes back is the journal's own rule.
+            RecordBody::Pad => record.epoch >= self.epoch,
         };
         if fits {
             Ok(())
