@@ -107,8 +107,8 @@ impl Node {
         }
         let frames_max = FRAMES_A_CONNECTION_MAX.min(frames_left);
         let (frames, has_more) = self.take_frames(now, connection, frames_max);
-        // It leaves the list on a short read, never before: readiness is told once. Frames that wait
-        // for a later turn keep it there too.
+        // It leaves the list on a short read, never before: readiness is told once. Frames that
+        // wait for a later turn keep it there too.
         let is_last = matches!(received, Received::Last(_) | Received::Closed);
         if is_last && !has_more {
             self.connections.get_mut(connection).is_ready = false;

@@ -1,7 +1,7 @@
 //! Counters of the hot thread: fixed ids and labels, one writer, any reader.
 //!
-//! The hot thread adds without a lock or a fence; a reader on another thread sees each counter as of
-//! some moment, and counters of one event may differ by it. Nothing may read them to decide.
+//! The hot thread adds without a lock or a fence; a reader on another thread sees each counter as
+//! of some moment, and counters of one event may differ by it. Nothing may read them to decide.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
