@@ -1,8 +1,8 @@
 //! Who may log on: the keys of all owners, and the check of a logon's credentials (ruling F04).
 //!
-//! A timestamp more than 5 s from the node's wall clock is refused, so that a recorded logon is soon
-//! worthless; that it is also newer than the session's last one is checked by `logon.rs`, which knows
-//! the session.
+//! A timestamp more than 5 s from the node's wall clock is refused, so that a recorded logon is
+//! soon worthless; that it is also newer than the session's last one is checked by `logon.rs`,
+//! which knows the session.
 //!
 //! A stranger learns nothing from the answer or from its time: every cause is the same error, an
 //! unknown key id costs the same MAC as a known one, and MACs are compared in constant time.
