@@ -16,10 +16,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use tidegate::client::credentials::Key;
 use tidegate::client::event::{ClientEvent, ClientIdentity, Party, SessionOptions};
 use tidegate::client::session::ClientSession;
 use tidegate::limits::FRAME_BYTES_MAX;
+use tidegate::session::credentials::Key;
 use tidegate::vocabulary::event::ReportBody;
 use tidegate::vocabulary::fix::{OrdType, Side, TimeInForce};
 use tidegate::vocabulary::message::{
