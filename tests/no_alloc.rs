@@ -127,7 +127,7 @@ impl Scratch {
 
 fn order_count() -> u64 {
     let asked = std::env::var("TIDEGATE_NO_ALLOC_ORDERS");
-    asked.map_or(100_000, |text| text.parse().expect("TIDEGATE_NO_ALLOC_ORDERS is a number"))
+    asked.map_or(100_000, |text| text.parse().unwrap())
 }
 
 /// Buys of a round; one in five is cancelled, the others meet a sell each.
@@ -173,7 +173,8 @@ fn queue_round(buyer: &mut Peer, seller: &mut Peer, first_id: u64) {
 /// Rounds until both have sent `orders` new ones together; every turn of the node is measured.
 fn trade(rig: &mut Rig, buyer: &mut Peer, seller: &mut Peer, ids: &mut u64, orders: u64) -> Cost {
     let mut cost = Cost::default();
-    (ALLOCATIONS.set(0), FREES.set(0));
+    ALLOCATIONS.set(0);
+    FREES.set(0);
     for _ in 0..orders.div_ceil(ROUND + SELLS) {
         queue_round(buyer, seller, *ids);
         *ids += ROUND;
@@ -182,7 +183,8 @@ fn trade(rig: &mut Rig, buyer: &mut Peer, seller: &mut Peer, ids: &mut u64, orde
             cost.measure(|| {
                 rig.turn();
             });
-            (buyer.pump(), seller.pump());
+            buyer.pump();
+            seller.pump();
             turns += 1;
             assert!(turns < TURNS_A_ROUND_MAX, "{:?} {:?}", buyer.templates(), seller.templates());
         }
@@ -251,7 +253,8 @@ fn an_order_costs_no_allocation_no_free_and_no_page_fault() {
 #[test]
 fn the_counting_allocator_counts() {
     let mut cost = Cost::default();
-    (ALLOCATIONS.set(0), FREES.set(0));
+    ALLOCATIONS.set(0);
+    FREES.set(0);
     let unarmed = std::hint::black_box(vec![1_u8; 100]);
     let mut kept = Vec::new();
     cost.measure(|| {

@@ -21,7 +21,7 @@ use tempfile::{TempDir, tempdir};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 /// The longest wait for one line of output, on a machine that does much else.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// What a process left.
 struct Ended {
@@ -84,7 +84,7 @@ impl Process {
             match self.lines.recv_timeout(WAIT_MAX) {
                 Ok(line) => lines.push(line),
                 Err(e) if e.is_disconnected() => break,
-                Err(_) => panic!("it neither ends nor says anything: {lines:?}"),
+                Err(e) => panic!("it neither ends nor says anything ({e}): {lines:?}"),
             }
         }
         let status = self.child.wait().unwrap();

@@ -1,8 +1,8 @@
-//! A node over real loopback TCP: what a client sees when lines are slow, cut, half-open, hostile or
-//! too many, and what the journal and the counters say of it.
+//! A node over real loopback TCP: what a client sees when lines are slow, cut, half-open, hostile
+//! or too many, and what the journal and the counters say of it.
 //!
-//! Everything happens on the test's thread (`common/node.rs`). What depends on seconds of silence is
-//! tested in the sans-I/O halves; here time passes only where a tenth of a second is enough.
+//! Everything happens on the test's thread (`common/node.rs`). What depends on seconds of silence
+//! is tested in the sans-I/O halves; here time passes only where a tenth of a second is enough.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]
 

@@ -1,9 +1,9 @@
 //! All connections of a node: slots, the lists of who may have input or output, and who carries
 //! which session.
 //!
-//! A flag in a slot says whether it may have input or output; the lists (`round.rs`) say in which order
-//! those are served. Deadlines stand apart from the slots, so that looking for the ones that are due
-//! touches a few cache lines and not every connection.
+//! A flag in a slot says whether it may have input or output; the lists (`round.rs`) say in which
+//! order those are served. Deadlines stand apart from the slots, so that looking for the ones that
+//! are due touches a few cache lines and not every connection.
 
 use super::connection::Connection;
 use super::poll::Readiness;

@@ -13,7 +13,7 @@ use crate::telemetry::counters::Counter;
 use crate::vocabulary::fix::{GateCause, TerminationCode};
 use crate::vocabulary::record::{DownCause, RecordBody};
 use crate::vocabulary::units::{Nanos, SessionIdx, Text};
-use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical};
+use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical, keys_named};
 use crate::wire::frame::split;
 use crate::wire::layout;
 
@@ -112,8 +112,8 @@ impl Node {
         }
         let frames_max = FRAMES_A_CONNECTION_MAX.min(frames_left);
         let (frames, has_more) = self.take_frames(now, connection, frames_max);
-        // It leaves the list on a short read, never before: readiness is told once. Frames that wait
-        // for a later turn keep it there too.
+        // It leaves the list on a short read, never before: readiness is told once. Frames that
+        // wait for a later turn keep it there too.
         let is_last = matches!(received, Received::Last(_) | Received::Closed);
         if is_last && !has_more {
             self.connections.get_mut(connection).is_ready = false;
@@ -191,6 +191,7 @@ impl Node {
             let sbe = canonical(&frame, &mut scratch);
             let appended = self.sequencer.append_message(now, session, sbe);
             assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
+            self.sequencer.machine.prefetch(session, keys_named(&frame));
             self.counters.add(Counter::Messages, 1);
             return Front::Taken(octets);
         }
@@ -264,7 +265,7 @@ impl Node {
     fn count_end(&mut self, connection: ConnectionIdx, template: Option<u16>, act: Act) {
         let Act::End { down, .. } = act else { return };
         let (counter, why) = match (template, down) {
-            (Some(TERMINATE), _) => return,
+            (_, Some(Down { cause: DownCause::Terminate, .. })) | (Some(TERMINATE), None) => return,
             (Some(NEGOTIATE | ESTABLISH), None) => {
                 (Counter::LogonRefusals, "the logon was refused")
             }

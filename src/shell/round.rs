@@ -4,8 +4,8 @@
 //! next turn; when all were reached, the start moves one further, so that whoever is first in one
 //! turn is last in another. A connection that is listed while a round runs waits for the next one.
 //!
-//! Who is done leaves at the end of a round, not when it is done: it may be listed again before. The
-//! list is as long as there are slots and never grows.
+//! Who is done leaves at the end of a round, not when it is done: it may be listed again before.
+//! The list is as long as there are slots and never grows.
 
 use crate::session::bindings::ConnectionIdx;
 

@@ -55,7 +55,7 @@ pub struct Told {
     reports: u64,
 }
 
-/// Logons that wait to be answered: a turn checks few credentials, and each check gives at most one.
+/// Logons that wait to be answered: a turn checks few credentials, each of which gives at most one.
 const LOGON_EVENTS_MAX: usize = 4096;
 const _: () = assert!(LOGON_EVENTS_MAX >= CREDENTIAL_CHECKS_A_TURN_MAX as usize);
 
@@ -156,8 +156,8 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Appends what is due without anybody asking: a Tick for the machine's timers, a StateHash. The
-    /// hash waits until everything appended is applied, since it tells the output up to itself.
+    /// Appends what is due without anybody asking: a Tick for the machine's timers, a StateHash.
+    /// The hash waits until everything appended is applied, since it tells the output up to itself.
     pub fn append_due(&mut self, now: Nanos) -> Result<u32, Full> {
         let mut count = 0;
         if self.machine.next_deadline().is_some_and(|due| due <= now) {

@@ -12,11 +12,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use tidegate::client::credentials::Key as ClientKey;
 use tidegate::client::event::{ClientEvent, ClientIdentity, SessionOptions};
 use tidegate::client::session::ClientSession;
 use tidegate::config::{Config, Idle};
 use tidegate::session::auth::{Key, Keys};
+use tidegate::session::credentials::Key as ClientKey;
 use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::{StartError, activate};
 use tidegate::shell::clock::{Clock, wall};
@@ -45,7 +45,7 @@ pub(crate) fn small(dir: &Path) -> Config {
     let mut config = Config::demo();
     let local = &mut config.local;
     local.listen = "127.0.0.1:0".parse().unwrap();
-    local.data_dir = dir.to_owned();
+    dir.clone_into(&mut local.data_dir);
     local.idle = Idle::Park;
     local.journal_ring_bytes = 4 << 20;
     local.report_ring_bytes = 4 << 20;

@@ -1,4 +1,4 @@
-//! Lines: logon, order, report; frames in pieces and in heaps; garbage, silence and half-open lines.
+//! Lines: logon, order, report; frames in pieces and in heaps; garbage, silence, half-open lines.
 
 use tempfile::tempdir;
 use tidegate::client::event::{ClientEvent, RejectCode, SessionOptions};

@@ -28,14 +28,16 @@ fn a_killed_node_comes_back_with_every_order_and_number() {
             p.iter().all(|p| p.templates().len() == count)
         });
         let reports = rig.get(Counter::Reports);
-        (a.hang_up(), b.hang_up());
+        a.hang_up();
+        b.hang_up();
         drop(rig);
         rig = Rig::start(&config);
         epochs += 1;
         assert!(!rig.recovery.clean && reports > 0);
         assert_eq!(crate::journaled_count(dir.path(), "EpochStart"), epochs);
         // The same key again: its outcome, and no second execution.
-        (a.log_on(&mut rig), b.log_on(&mut rig));
+        a.log_on(&mut rig);
+        b.log_on(&mut rig);
         assert_eq!(a.templates().len(), count, "nothing missed, nothing twice");
     }
     a.buy(1);
