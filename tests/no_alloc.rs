@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use node::{Peer, Rig, octets_of, small};
+use tidegate::limits::STATE_HASH_INTERVAL;
 use tidegate::telemetry::counters::Counter;
 use tidegate::vocabulary::event::ReportBody;
 use tidegate::vocabulary::message::{ClientMessage, NewOrderSingle};
@@ -219,7 +220,7 @@ fn an_order_costs_no_allocation_no_free_and_no_page_fault() {
     let orders = order_count();
     let mut config = small(scratch.path());
     // Room for what all orders journal, and a report ring that goes round.
-    config.local.journal_ring_bytes = (orders * 320).next_power_of_two().max(8 << 20);
+    config.local.journal_ring_bytes = (orders * 200).next_power_of_two().max(8 << 20);
     config.local.report_ring_bytes = 8 << 20;
     config.logical.capacities.key_count_max = 1 << 21;
     config.logical.capacities.order_count_max = 1 << 12;
@@ -245,6 +246,9 @@ fn an_order_costs_no_allocation_no_free_and_no_page_fault() {
     );
     assert_eq!((cost.allocations, cost.frees), (0, 0), "in the turns of the node");
     assert!(rig.get(Counter::Repeats) >= orders / 10, "repeats were sent");
+    let used = config.local.journal_ring_bytes - rig.get(Counter::JournalFree);
+    assert!(used > config.local.journal_ring_bytes / journal::SEGMENTS, "a segment was crossed");
+    assert!(rig.get(Counter::Records) > STATE_HASH_INTERVAL, "a StateHash was journaled");
     if scratch.is_memory {
         assert_eq!(cost.faults, 0, "minor faults of the hot thread after warm-up");
     }
