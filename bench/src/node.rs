@@ -24,7 +24,7 @@ use tidegate::vocabulary::settings::{AccountOwner, Capacities, Instrument, Owner
 use tidegate::vocabulary::units::{
     Account, Epoch, Index, Nanos, OwnerIdx, Px, Qty, SecurityId, Seq, SessionId, SessionIdx, Text,
 };
-use tidegate::wire::decode::{CANONICAL_BYTES_MAX, Inbound, canonical, decode_inbound};
+use tidegate::wire::decode::{CANONICAL_BYTES_MAX, Inbound, canonical, decode_inbound, keys_named};
 use tidegate::wire::frame;
 
 use crate::flow::{Flow, Shape, TICK};
@@ -183,6 +183,7 @@ impl Node {
             let kind = RecordKind::ClientMessage.stored();
             let appended = self.ring.append(self.now.0, EPOCH.0, kind, 0, session.0, payload);
             assert!(appended.is_ok(), "the ring is sized for the whole run");
+            self.machine.prefetch(session, keys_named(&frame));
             octets = octets.split_at(length).1;
         }
         self.records_since_hash += sessions.len() as u64;

@@ -4,6 +4,8 @@
 //! ended, and the book is whatever of the list is open. Every look-up reads the list. Nothing is
 //! taken from the engine but the words of its messages and the texts of its refusals.
 
+#![allow(clippy::expect_used, reason = "the twin is only given records that can be")]
+
 use tidegate::engine::refusals::{CancelRefusal, Refusal};
 use tidegate::vocabulary::event::{
     BusinessMessageReject, ExecutionReportCanceled, ExecutionReportNew, ExecutionReportReject,
@@ -178,7 +180,7 @@ impl Twin {
     fn expire(&mut self, count: usize) {
         for _ in 0..count {
             let retention = self.capacities.key_retention.0;
-            if !self.keys.first().is_some_and(|key| self.active - key.arrival >= retention) {
+            if self.keys.first().is_none_or(|key| self.active - key.arrival < retention) {
                 return;
             }
             let mut oldest = self.keys.remove(0);
@@ -243,12 +245,13 @@ impl Twin {
             return;
         }
         let is_full = self.keys.len() == self.capacities.key_count_max as usize;
-        let fault = self.first_fault(owner, m).map(|refusal| match refusal.1 {
-            false if is_full => Refusal::Capacity,
-            _ => refusal.0,
-        });
         let order_room = self.open_count() < self.capacities.order_count_max as usize;
-        let fault = fault.or((is_full || !order_room).then_some(Refusal::Capacity));
+        let fault = match self.first_fault(owner, m) {
+            // What cannot be kept cannot be final.
+            Some(fault) if is_full && !is_retryable(fault) => Some(Refusal::Capacity),
+            None if is_full || !order_room => Some(Refusal::Capacity),
+            other => other,
+        };
         let arrival = self.active;
         if let Some(refusal) = fault {
             if !is_retryable(refusal) {
@@ -518,8 +521,8 @@ impl Twin {
         self.tell(session, ReportBody::CancelReject(body));
     }
 
-    /// Ruling F19's first failing check, and whether the key stays free.
-    fn first_fault(&self, owner: u16, m: &NewOrderSingle) -> Option<(Refusal, bool)> {
+    /// Ruling F19's first failing check.
+    fn first_fault(&self, owner: u16, m: &NewOrderSingle) -> Option<Refusal> {
         let is_stop = matches!(m.ord_type, b'3' | b'4');
         let is_gtd = m.time_in_force == b'6';
         let instrument = self.instruments.get(m.security_id as usize);
@@ -563,7 +566,7 @@ impl Twin {
             (self.phase(m.security_id) != MarketPhase::Trading, Refusal::MarketPhase),
         ];
         let first = faults.iter().find(|(is_fault, _)| *is_fault);
-        first.map(|&(_, refusal)| (refusal, is_retryable(refusal)))
+        first.map(|&(_, refusal)| refusal)
     }
 
     /// The stricter of the instrument's phase and the whole market's; pre-open until one is set.
