@@ -14,7 +14,7 @@
 //! a new one.
 
 use crate::limits::SEQ_JUMP_MAX;
-use crate::vocabulary::bytes::{Reader, Writer};
+use crate::vocabulary::bytes::{Reader, Writer, present};
 use crate::vocabulary::units::{Nanos, OwnerIdx, Seq, SessionId, SessionIdx};
 
 /// All logical sessions.
@@ -130,6 +130,13 @@ impl Sessions {
             remembered: Remembered::new(count, resend_window as usize),
             resend_window: u64::from(resend_window),
         }
+    }
+
+    /// What `new` takes, in bytes.
+    #[must_use]
+    pub fn bytes(session_count_max: u32, resend_window: u32) -> u64 {
+        let remembered = u64::from(resend_window) * REMEMBERED_BYTES;
+        u64::from(session_count_max) * (size_of::<Slot>() as u64 + remembered)
     }
 
     /// Reserves a slot for a new session before its SessionOpen is journaled.
@@ -482,16 +489,15 @@ struct Remembered {
     window: usize,
 }
 
+/// Octets of one remembered number.
+const REMEMBERED_BYTES: u64 = (size_of::<u8>() + size_of::<u64>()) as u64;
 /// Stands for a number that never arrived.
 const NOTHING: u8 = 0;
 
 impl Remembered {
     fn new(session_count: usize, window: usize) -> Self {
-        // Written once with another value so that every page exists before the first order.
-        let mut templates: Box<[u8]> = vec![u8::MAX; session_count * window].into();
-        let mut ids: Box<[u64]> = vec![u64::MAX; session_count * window].into();
-        templates.fill(NOTHING);
-        ids.fill(0);
+        let count = session_count * window;
+        let (templates, ids) = (present(count, NOTHING, u8::MAX), present(count, 0, u64::MAX));
         Self { templates, ids, window }
     }
 

@@ -20,6 +20,7 @@ use crate::limits::RECV_BUFFER_BYTES;
 use crate::session::bindings::ConnectionIdx;
 use crate::session::outgoing::Outgoing;
 use crate::session::transport::Transport;
+use crate::vocabulary::bytes::present;
 use crate::vocabulary::units::{Nanos, SessionIdx};
 
 /// A connection slot.
@@ -70,10 +71,7 @@ pub enum Received {
 
 impl Input {
     fn new() -> Self {
-        // Written once with another value so that every page exists before the first order.
-        let mut bytes: Box<[u8]> = vec![u8::MAX; RECV_BUFFER_BYTES].into();
-        bytes.fill(0);
-        Self { bytes, start: 0, end: 0 }
+        Self { bytes: present(RECV_BUFFER_BYTES, 0, u8::MAX), start: 0, end: 0 }
     }
 
     /// What was received and not consumed.

@@ -8,6 +8,7 @@
 use super::connection::Connection;
 use super::poll::Readiness;
 use crate::session::bindings::{Bindings, ConnectionIdx};
+use crate::vocabulary::bytes::present;
 use crate::vocabulary::units::{Nanos, SessionIdx};
 
 /// Octets gathered for one `send`.
@@ -37,7 +38,7 @@ impl Connections {
         let count = connection_count_max as usize;
         Self {
             bindings: Bindings::new(session_count_max),
-            scratch: vec![0; SEND_BYTES].into(),
+            scratch: present(SEND_BYTES, 0, u8::MAX),
             next_timer: Nanos(u64::MAX),
             opening: Vec::with_capacity(count),
             slots: (0..connection_count_max).map(ConnectionIdx).map(Connection::free).collect(),
