@@ -1,8 +1,8 @@
 //! The one replicated thing: logical sessions, the engine, and the numbering of reports.
 //!
 //! `apply` is called with every journal record in order (live, on a standby, in replay) and with
-//! nothing else, so equal journals give equal machines and equal reports, byte for byte. There is no
-//! clock, socket, file, thread, random number or growing map in here.
+//! nothing else, so equal journals give equal machines and equal reports, byte for byte. There is
+//! no clock, socket, file, thread, random number or growing map in here.
 //!
 //! ```text
 //! apply(record) -> events in the outbox -> drain(sink): encode, fold into the output digest
@@ -12,8 +12,8 @@
 //! The first record of a journal holds the capacities: [`Machine::found`] builds every table from
 //! it, and nothing grows afterwards.
 //!
-//! Besides, the shell asks [`Machine::sessions_mut`] to admit a message before it is journaled; that
-//! moves only provisional numbers, which `apply` asserts.
+//! Besides, the shell asks [`Machine::sessions_mut`] to admit a message before it is journaled;
+//! that moves only provisional numbers, which `apply` asserts.
 
 use thiserror::Error;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};

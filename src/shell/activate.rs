@@ -51,7 +51,10 @@ pub enum StartError {
         error: ReplayError,
     },
     /// The configured logical settings are not the journaled ones.
-    #[error("the configuration differs from the journal in {dir}; {advice}:\n{}", list(.differences))]
+    #[error(
+        "the configuration differs from the journal in {dir}; {advice}:\n{}",
+        list(.differences)
+    )]
     Settings {
         /// The directory.
         dir: String,
