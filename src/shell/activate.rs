@@ -168,8 +168,8 @@ impl<S: ReportSink> Start<'_, S> {
         Err(StartError::Settings { dir: self.dir.clone(), advice, differences })
     }
 
-    /// Decides about differences before anything is appended. A journal in which no session was ever
-    /// opened has answered nobody: a start that was killed while it founded it is completed.
+    /// Decides about differences before anything is appended. A journal in which no session was
+    /// ever opened has answered nobody: a start that was killed while it founded it is completed.
     fn settings_to_append(
         &self,
         machine: &Machine,

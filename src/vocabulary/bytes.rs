@@ -1,5 +1,5 @@
 //! Little-endian fields one after another, for payloads and snapshots: writing never reallocates
-//! without being asked to, reading never passes the end. And memory that is there before it is used.
+//! without being asked to, reading never passes the end. And memory that is there before its use.
 
 /// `count` times `value`, in memory whose pages are all there: `other` is written first, as memory
 /// that was only ever zero is mapped by the kernel at its first use, which would be an order's.
