@@ -22,6 +22,9 @@ use crate::vocabulary::settings::Setting;
 use crate::vocabulary::units::{Epoch, Nanos, SecurityId, Text};
 use journal::{JournalError, Recovery, Ring, RingOptions};
 
+/// A journal that ends at or beyond this is not gone on with: the year 2262.
+const TIME_MAX: Nanos = Nanos(1 << 63);
+
 /// What a node needs before its first turn.
 pub struct Activated {
     /// The journal.
@@ -80,6 +83,16 @@ pub enum StartError {
         /// The directory.
         dir: String,
     },
+    /// The journal's last time or epoch leaves none to go on with: no node of ours wrote it.
+    #[error("the journal in {dir} ends at time {time} ns, epoch {epoch}: nothing can follow it")]
+    Exhausted {
+        /// The directory.
+        dir: String,
+        /// Time of the last record.
+        time: u64,
+        /// Its epoch.
+        epoch: u32,
+    },
     /// The system gave no random number.
     #[error("no random seed from the system: {0}")]
     Random(String),
@@ -99,8 +112,15 @@ pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated
         ..RingOptions::new(local.journal_ring_bytes, local.node)
     };
     let (ring, recovery) = Ring::open_or_create(&local.data_dir, &options)?;
-    let clock = Clock::activate(Nanos(ring.last_time()));
-    let epoch = Epoch(ring.last_epoch() + 1);
+    let Some(epoch) = ring.last_epoch().checked_add(1).filter(|_| ring.last_time() < TIME_MAX.0)
+    else {
+        return Err(StartError::Exhausted {
+            dir,
+            time: ring.last_time(),
+            epoch: ring.last_epoch(),
+        });
+    };
+    let (clock, epoch) = (Clock::activate(Nanos(ring.last_time())), Epoch(epoch));
     let is_new = recovery.last_index == 0;
     let mut start = Start { ring, clock, epoch, dir, out: Outbox::new(), sink };
     let machine = if is_new { start.found(&config.logical)? } else { start.resume(config)? };
@@ -303,6 +323,16 @@ mod tests {
         activate(config, &mut NoReports::default())
     }
 
+    /// Leaves a journal with the capacities and nothing else, as after a kill.
+    fn write_capacities(config: &Config, time: u64, epoch: u32) {
+        let options = RingOptions::new(config.local.journal_ring_bytes, config.local.node);
+        let (mut ring, _) = Ring::open_or_create(&config.local.data_dir, &options).unwrap();
+        let body = config.logical.settings(7).next().map(RecordBody::Config).unwrap();
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let payload = body.encode(&mut scratch);
+        ring.append(time, epoch, body.kind().stored(), 0, 0, payload).unwrap();
+    }
+
     /// A process killed while it founded its journal leaves capacities and some of the settings. No
     /// client was ever answered by them, so the next start goes on; it once asked the operator to
     /// decide about differences that nobody had made.
@@ -310,12 +340,7 @@ mod tests {
     fn a_founding_that_was_killed_is_completed() {
         let dir = tempfile::tempdir().unwrap();
         let config = config(dir.path());
-        let options = RingOptions::new(config.local.journal_ring_bytes, config.local.node);
-        let (mut ring, _) = Ring::open_or_create(dir.path(), &options).unwrap();
-        let body = config.logical.settings(7).next().map(RecordBody::Config).unwrap();
-        let mut scratch = [0; PAYLOAD_BYTES_MAX];
-        ring.append(1, 1, body.kind().stored(), 0, 0, body.encode(&mut scratch)).unwrap();
-        drop(ring);
+        write_capacities(&config, 1, 1);
         let machine = start(&config).unwrap().machine;
         assert_eq!(machine.instruments().count(), config.logical.instruments.len());
         assert_eq!(machine.accounts().len(), config.logical.accounts.len());
@@ -346,6 +371,17 @@ mod tests {
             panic!("it started");
         };
         assert_eq!(differences[0].key, "capacities.session_count_max");
+    }
+
+    /// Whole records with the last time or epoch there is: refused, where counting on was a panic.
+    #[test]
+    fn a_journal_at_the_end_of_time_is_refused() {
+        for (time, epoch) in [(u64::MAX, 1), (TIME_MAX.0, 1), (1, u32::MAX)] {
+            let dir = tempfile::tempdir().unwrap();
+            let config = config(dir.path());
+            write_capacities(&config, time, epoch);
+            assert!(matches!(start(&config), Err(StartError::Exhausted { .. })), "{time} {epoch}");
+        }
     }
 
     /// A start whose EpochStart does not fit the segment. The pad before it already carries the new
