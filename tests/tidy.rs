@@ -8,7 +8,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test tidy` writes the tables of `src/engine/README.md` anew.
 
-#![allow(clippy::expect_used, reason = "a tree that cannot be read ends the test")]
+#![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -232,7 +232,10 @@ fn every_part_imports_only_what_stands_to_its_left() {
                     fault(word);
                 }
             }
-            if !part.has_journal && words_behind(code, "journal::").next().is_some() {
+            // Prefetching is a hint to the processor, beside the other code that cannot be safe.
+            if !part.has_journal
+                && words_behind(code, "journal::").any(|word| word != "prefetch_read")
+            {
                 fault("the journal crate");
             }
             for name in OUTSIDE.iter().filter(|_| !part.has_outside) {
