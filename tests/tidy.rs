@@ -27,10 +27,8 @@ const LINES_MAX: usize = 500;
 const TEST_LINES_MAX: usize = 900;
 
 /// Files above `LINES_MAX`: none may grow beyond what stands here, and no other may come.
-const LONG_FILES: [(&str, usize, &str); 2] = [
-    ("src/engine/apply.rs", 503, "one request through all gates is read in one piece"),
-    ("src/session/logical.rs", 541, "remembered requests are to become a file of their own"),
-];
+const LONG_FILES: [(&str, usize, &str); 1] =
+    [("src/engine/apply.rs", 503, "one request through all gates is read in one piece")];
 
 /// Where `unsafe` may stand.
 const UNSAFE_FILES: [&str; 3] =
@@ -98,7 +96,8 @@ const PARTS: [Part; 14] = [
            imports: Some(&["vocabulary", "limits", "wire", "session", "engine", "machine"]),
            has_journal: true, has_outside: false },
     Part { paths: &["telemetry/"], imports: Some(&[]), has_journal: false, has_outside: false },
-    Part { paths: &["config/"], imports: Some(&["vocabulary", "limits"]),
+    // The tables themselves tell how many bytes a setting costs, and their own bounds.
+    Part { paths: &["config/"], imports: Some(&["vocabulary", "limits", "session", "engine"]),
            has_journal: false, has_outside: true },
     Part { paths: &["shell/", "lib.rs"], imports: None, has_journal: true, has_outside: true },
 ];

@@ -20,7 +20,8 @@ use crate::limits::RECV_BUFFER_BYTES;
 use crate::session::bindings::ConnectionIdx;
 use crate::session::outgoing::Outgoing;
 use crate::session::transport::Transport;
-use crate::vocabulary::units::{Nanos, SessionIdx};
+use crate::vocabulary::bytes::present;
+use crate::vocabulary::units::{Index, Nanos, SessionIdx};
 
 /// A connection slot.
 pub struct Connection {
@@ -32,6 +33,8 @@ pub struct Connection {
     pub input: Input,
     /// The session whose journaled binding this connection holds.
     pub bound: Option<SessionIdx>,
+    /// The record that bound it: an earlier bind of the same session is another connection's.
+    pub bound_at: Index,
     /// In the list of connections that may have input.
     pub is_ready: bool,
     /// In the list of connections that may have output.
@@ -72,10 +75,7 @@ pub enum Received {
 
 impl Input {
     fn new() -> Self {
-        // Written once with another value so that every page exists before the first order.
-        let mut bytes: Box<[u8]> = vec![u8::MAX; RECV_BUFFER_BYTES].into();
-        bytes.fill(0);
-        Self { bytes, start: 0, end: 0 }
+        Self { bytes: present(RECV_BUFFER_BYTES, 0, u8::MAX), start: 0, end: 0 }
     }
 
     /// What was received and not consumed.
@@ -113,6 +113,7 @@ impl Connection {
             outgoing: Outgoing::default(),
             input: Input::new(),
             bound: None,
+            bound_at: Index(0),
             is_ready: false,
             is_sending: false,
             is_blocked: false,

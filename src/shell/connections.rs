@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::poll::Readiness;
 use super::round::Round;
 use crate::session::bindings::{Bindings, ConnectionIdx};
+use crate::vocabulary::bytes::present;
 use crate::vocabulary::units::{Nanos, SessionIdx};
 
 /// Octets gathered for one `send`.
@@ -42,7 +43,7 @@ impl Connections {
         let count = connection_count_max as usize;
         Self {
             bindings: Bindings::new(session_count_max),
-            scratch: present(SEND_BYTES),
+            scratch: present(SEND_BYTES, 0, u8::MAX),
             opening: Vec::with_capacity(count),
             slots: (0..connection_count_max).map(ConnectionIdx).map(Connection::free).collect(),
             free: (0..connection_count_max).rev().map(ConnectionIdx).collect(),
@@ -200,11 +201,4 @@ impl Connections {
     pub fn end_due(&mut self) {
         self.next_due = self.due.iter().copied().min().unwrap_or(NEVER);
     }
-}
-
-/// Zeroed octets whose pages are there: zeroed memory alone is only promised by the system.
-fn present(len: usize) -> Box<[u8]> {
-    let mut octets: Box<[u8]> = vec![u8::MAX; len].into();
-    octets.fill(0);
-    octets
 }

@@ -12,7 +12,7 @@ use crate::session::node_view::{Closing, NodeView};
 use crate::telemetry::counters::Counter;
 use crate::vocabulary::fix::{GateCause, TerminationCode};
 use crate::vocabulary::record::{DownCause, RecordBody};
-use crate::vocabulary::units::{Nanos, SessionIdx, Text};
+use crate::vocabulary::units::{Index, Nanos, SessionIdx, Text};
 use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical, keys_named};
 use crate::wire::frame::split;
 use crate::wire::layout;
@@ -240,8 +240,9 @@ impl Node {
                     cod_window,
                     report_level,
                 };
-                self.append_admitted(now, &body);
-                self.connections.get_mut(connection).bound = Some(session);
+                let bound_at = self.append_admitted(now, &body);
+                let slot = self.connections.get_mut(connection);
+                (slot.bound, slot.bound_at) = (Some(session), bound_at);
             }
             Act::AppendGap { session, next } => {
                 self.append_admitted(now, &RecordBody::SessionGap { session, next_seq_no: next });
@@ -256,9 +257,11 @@ impl Node {
     }
 
     /// Appends what was admitted: the gate was open, so there is room.
-    fn append_admitted(&mut self, now: Nanos, body: &RecordBody<'_>) {
-        let appended = self.sequencer.append(now, body);
-        assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
+    fn append_admitted(&mut self, now: Nanos, body: &RecordBody<'_>) -> Index {
+        match self.sequencer.append(now, body) {
+            Ok(index) => index,
+            Err(full) => panic!("the gate was open, so the reserve was untouched: {full}"),
+        }
     }
 
     /// A frame ended its connection: by Terminate, a refused logon, or a breach of the protocol.

@@ -55,7 +55,8 @@ impl Node {
         last_in: Seq,
     ) {
         let Some(connection) = self.connections.bindings.connection_of(session) else { return };
-        if self.connections.get(connection).bound != Some(session) {
+        let slot = self.connections.get(connection);
+        if slot.bound != Some(session) || slot.bound_at != index {
             return;
         }
         let status = NodeStatus {
@@ -89,6 +90,11 @@ impl Node {
             from = connection.0 + 1;
             let (slot, bindings, _) = self.connections.split(connection);
             if slot.is_free() {
+                continue;
+            }
+            if slot.is_ready && slot.transport.session().is_some() {
+                // What the peer sent waits to be read: it is heard before it is judged silent.
+                self.connections.look_again(connection, now);
                 continue;
             }
             let is_logon = slot.is_open() && slot.transport.session().is_none();

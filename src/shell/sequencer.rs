@@ -123,8 +123,8 @@ impl Sequencer {
         }
     }
 
-    /// Appends one input. It is applied with the others of the turn.
-    pub fn append(&mut self, now: Nanos, body: &RecordBody<'_>) -> Result<(), Full> {
+    /// Appends one input and returns its index. It is applied with the others of the turn.
+    pub fn append(&mut self, now: Nanos, body: &RecordBody<'_>) -> Result<Index, Full> {
         let mut scratch = [0; PAYLOAD_BYTES_MAX];
         let (kind, source) = (body.kind(), body.source());
         let payload = body.encode(&mut scratch);
@@ -137,7 +137,7 @@ impl Sequencer {
         now: Nanos,
         session: SessionIdx,
         sbe: &[u8],
-    ) -> Result<(), Full> {
+    ) -> Result<Index, Full> {
         self.append_payload(now, RecordKind::ClientMessage, session.0, sbe)
     }
 
@@ -147,13 +147,14 @@ impl Sequencer {
         kind: RecordKind,
         source: u32,
         payload: &[u8],
-    ) -> Result<(), Full> {
+    ) -> Result<Index, Full> {
         assert!(now >= self.last_time, "journaled time never goes back");
         self.last_time = now;
         let appended = self.ring.append(now.0, self.epoch.0, kind.stored(), 0, source, payload)?;
-        self.commit.on_appended(Index(appended.index));
+        let index = Index(appended.index);
+        self.commit.on_appended(index);
         self.records_since_hash += 1;
-        Ok(())
+        Ok(index)
     }
 
     /// Appends what is due without anybody asking: a Tick for the machine's timers, a StateHash.
