@@ -361,7 +361,10 @@ fn a_damaged_or_foreign_journal_is_refused_by_name() {
 #[test]
 fn settings_that_differ_are_refused_line_by_line_or_applied() {
     let home = Home::new();
-    home.serve().stop();
+    // A session makes it a journal that has answered somebody: before, it would be completed.
+    let served = home.serve();
+    served.load(&["--orders", "10", "--connections", "2", "--instruments", "1"]);
+    served.stop();
     let second = r#"
     [[instrument]]
     symbol = "BBB"

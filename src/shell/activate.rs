@@ -17,7 +17,7 @@ use crate::engine::outbox::{Outbox, ReportSink};
 use crate::machine::Machine;
 use crate::replay::{self, ReplayError};
 use crate::vocabulary::fix::MarketPhase;
-use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody};
+use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::settings::Setting;
 use crate::vocabulary::units::{Epoch, Nanos, SecurityId, Text};
 use journal::{JournalError, Recovery, Ring, RingOptions};
@@ -167,9 +167,9 @@ impl<S: ReportSink> Start<'_, S> {
         let mut machine = replay::read(&first.1)
             .and_then(|record| Machine::found(&record).map_err(ReplayError::from))
             .map_err(|error| self.refused(error))?;
-        self.compare_capacities(&machine, config)?;
+        // Before the replay: the caller's sink is sized by the configured capacities.
+        let append = self.settings_to_append(config)?;
         self.apply_from(&mut machine, self.ring.base())?;
-        let append = self.settings_to_append(&machine, config)?;
         self.begin_epoch(&mut machine)?;
         for setting in append {
             self.input(&mut machine, &RecordBody::Config(setting))?;
@@ -177,42 +177,39 @@ impl<S: ReportSink> Start<'_, S> {
         Ok(machine)
     }
 
-    /// Refuses other capacities before anything is replayed: the caller's sink is sized by them.
-    fn compare_capacities(&self, machine: &Machine, config: &Config) -> Result<(), StartError> {
-        let journaled = Logical { capacities: *machine.capacities(), ..config.logical.clone() };
-        let differences = compare(&config.logical, &journaled);
-        if differences.is_empty() {
-            return Ok(());
-        }
-        let advice = "correct it, or start with an empty directory";
-        Err(StartError::Settings { dir: self.dir.clone(), advice, differences })
-    }
-
-    /// Decides about differences before anything is appended. A journal in which no session was
-    /// ever opened has answered nobody: a start that was killed while it founded it is completed.
-    fn settings_to_append(
-        &self,
-        machine: &Machine,
-        config: &Config,
-    ) -> Result<Vec<Setting>, StartError> {
-        let journaled = Logical {
-            capacities: *machine.capacities(),
-            instruments: machine.instruments().copied().collect(),
-            owners: machine.owners().copied().collect(),
-            accounts: machine.accounts().to_vec(),
-        };
+    /// Decides about differences before anything is replayed or appended. A journal in which no
+    /// session was ever opened has answered nobody: a start that was killed while it founded it is
+    /// completed.
+    fn settings_to_append(&self, config: &Config) -> Result<Vec<Setting>, StartError> {
+        let (journaled, is_unused) = self.journaled_settings()?;
         let differences = compare(&config.logical, &journaled);
         let dir = self.dir.clone();
         if differences.is_empty() {
             return Ok(Vec::new());
         }
-        let is_unused = machine.sessions().is_empty();
         if !is_unused && config.local.on_config_change == OnConfigChange::Refuse {
             let advice = "correct it, or set config = \"apply\"";
             return Err(StartError::Settings { dir, advice, differences });
         }
         let advice = "not all of it can be applied to a running journal";
         settings_to_append(&differences).ok_or(StartError::Settings { dir, advice, differences })
+    }
+
+    /// What the journal's Config records add up to, and whether no session was ever opened.
+    fn journaled_settings(&self) -> Result<(Logical, bool), StartError> {
+        let (mut settings, mut is_unused) = (Vec::new(), true);
+        for (_, stored) in &self.ring {
+            is_unused &= stored.kind != RecordKind::SessionOpen.stored();
+            if stored.kind == RecordKind::Config.stored()
+                && let RecordBody::Config(setting) =
+                    replay::read(&stored).map_err(|error| self.refused(error))?.body
+            {
+                settings.push(setting);
+            }
+        }
+        let logical = Logical::from_settings(settings);
+        let none = || StartError::NoSettings { dir: self.dir.clone() };
+        Ok((logical.ok_or_else(none)?, is_unused))
     }
 
     fn begin_epoch(&mut self, machine: &mut Machine) -> Result<(), StartError> {
