@@ -173,6 +173,10 @@ impl Node {
         };
         let is_established = slot.transport.session().is_some();
         let wall = if is_established { Nanos(0) } else { clock::wall() };
+        if let Some(session) = slot.transport.session() {
+            // Before the frame is judged and journaled, so that all of it hides the wait.
+            self.sequencer.machine.prefetch(session, keys_named(&frame));
+        }
         let released = self.sequencer.commit.released();
         let mut view = NodeView {
             sessions: self.sequencer.machine.sessions_mut(),
@@ -191,7 +195,6 @@ impl Node {
             let sbe = canonical(&frame, &mut scratch);
             let appended = self.sequencer.append_message(now, session, sbe);
             assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
-            self.sequencer.machine.prefetch(session, keys_named(&frame));
             self.counters.add(Counter::Messages, 1);
             return Front::Taken(octets);
         }
