@@ -560,3 +560,13 @@ fn help_teaches() {
         assert!(help.contains(part), "{part} in {help}");
     }
 }
+
+#[test]
+fn a_report_ring_that_one_sweep_overruns_is_a_warning() {
+    let mut config = Config::demo();
+    assert_eq!(config.warnings(), Vec::<String>::new());
+    config.local.report_ring_bytes = 1 << 20;
+    let [warning] = &config.warnings()[..] else { panic!("one warning") };
+    assert!(warning.contains("report_ring_bytes is 1048576"), "{warning}");
+    assert!(warning.contains("order_count_max"), "{warning}");
+}

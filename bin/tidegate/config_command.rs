@@ -1,10 +1,10 @@
 //! `tidegate config`: check a file before anything is built from it, or print one to start from.
 
 use crate::EXIT_USAGE;
+use crate::output::print;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tidegate::config::{Config, ConfigError, ConfigErrors, EXAMPLE, MemoryLine};
@@ -68,17 +68,6 @@ fn refused() -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// Writes to standard output. A reader that went away (`| head`) is not a failure.
-fn print(text: &str, code: ExitCode) -> ExitCode {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("tidegate: standard output: {e}");
-            ExitCode::FAILURE
-        }
-        Ok(()) | Err(_) => code,
-    }
-}
-
 fn to_line(value: &Value) -> String {
     format!("{value}\n")
 }
@@ -98,6 +87,9 @@ fn as_text(name: &str, config: &Config) -> String {
     );
     if config.has_demo_keys() {
         text.push_str("  the keys of the demo firms are public: for this machine alone\n");
+    }
+    for warning in config.warnings() {
+        let _ = writeln!(text, "  warning: {warning}");
     }
     text.push_str("\nMemory, taken at start-up:\n");
     let mut row = |bytes: u64, what: &str, from: &str| {
@@ -130,6 +122,7 @@ fn as_json(name: &str, config: &Config) -> Value {
     json!({
         "ok": true,
         "file": name,
+        "warnings": config.warnings(),
         "listen": local.listen.to_string(),
         "data_dir": local.data_dir.display().to_string(),
         "node": local.node,

@@ -111,6 +111,9 @@ fn configure(args: &Args) -> Result<Config, String> {
 
 fn serve(config: &Config, is_json: bool) -> Result<(), String> {
     let local = &config.local;
+    for warning in config.warnings() {
+        warn!("{warning}");
+    }
     let keys = keys(local)?;
     let report_bytes = usize::try_from(local.report_ring_bytes)
         .map_err(|_| "report_ring_bytes is larger than this machine's memory".to_owned())?;

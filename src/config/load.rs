@@ -5,6 +5,7 @@ use super::keys;
 use super::local::{self, Local, LocalRead};
 use super::logical::{self, Logical};
 use super::read::{Lines, Section, parse};
+use crate::session::report_log::ENTRY_BYTES_MAX;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -69,6 +70,24 @@ impl Config {
         self.local.listen = listen;
         check_exposure(&self.local, 0, "--listen", &mut faults);
         faults.into_result(self)
+    }
+
+    /// What is allowed and yet worth a warning, a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let orders = self.logical.capacities.order_count_max;
+        // An order that trades with every other makes two reports a trade, all in one step.
+        let sweep = 2 * u64::from(orders) * ENTRY_BYTES_MAX as u64;
+        let ring = self.local.report_ring_bytes;
+        let is_small = sweep > ring;
+        let warning = || {
+            format!(
+                "report_ring_bytes is {ring}: an order that trades with all {orders} of \
+                 order_count_max makes up to {sweep} bytes of reports, and would overwrite some \
+                 before they are sent; their outcome can then be asked for by status alone"
+            )
+        };
+        is_small.then(warning).into_iter().collect()
     }
 
     /// Whether one of the keys is public.

@@ -38,7 +38,7 @@ const _: () = assert!(LOG_BYTES_MIN >= 4 * (ENTRY_HEADER_BYTES + REPORT_BYTES_MA
 /// Octets of the shortest report, a NotApplied; entries are at least this long behind the header.
 const FRAME_BYTES_MIN: usize = 24;
 /// Octets of the longest entry; as many are always free behind the head while one is written.
-const ENTRY_BYTES_MAX: usize = (ENTRY_HEADER_BYTES + REPORT_BYTES_MAX).next_multiple_of(ALIGN);
+pub const ENTRY_BYTES_MAX: usize = (ENTRY_HEADER_BYTES + REPORT_BYTES_MAX).next_multiple_of(ALIGN);
 /// No entry. Position 0 is a pad, so that 0 can stand for it.
 const NOWHERE: u64 = 0;
 const PAD: u32 = u32::MAX;
