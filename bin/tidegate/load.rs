@@ -118,6 +118,12 @@ pub(crate) struct Args {
     /// Write the percentile distribution (from the instant due, if there is a rate) to this file
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
+    /// Write the service times to this file in the V2 encoding, so that runs can be added up
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+    /// One JSON object a line on standard error for each half percent of the orders, for programs
+    #[arg(long)]
+    progress: bool,
 }
 
 /// Runs the command.
@@ -151,6 +157,7 @@ fn measure(args: &Args, plan: &Plan, address: SocketAddr) -> Result<ExitCode, St
         // A line that may still come back is no stall.
         stall: seconds(args.stall.saturating_add(args.reconnect)),
         orders: plan.orders,
+        has_progress_lines: args.progress,
     };
     let mut figures = Figures::try_new()?;
     let elapsed = drive(&mut poll, &mut connections, settings, clock, &mut figures)
@@ -164,6 +171,9 @@ fn measure(args: &Args, plan: &Plan, address: SocketAddr) -> Result<ExitCode, St
     };
     if let Some(path) = &args.hgrm {
         write_hgrm(path, &figures, &run)?;
+    }
+    if let Some(path) = &args.hdr {
+        figures.write_hdr(path).map_err(|e| format!("--hdr {}: {e}", path.display()))?;
     }
     let mut code = ExitCode::SUCCESS;
     for (why, count) in failures(&connections) {

@@ -1,0 +1,315 @@
+//! `tidegate drill`: the crash, again and again, at random moments.
+//!
+//! ```text
+//! patience   bounded waits that ctrl-c ends
+//! child      another command of this program, never left behind
+//! site       the directory of a run, and a configuration large enough for it
+//! exercise   orders, SIGKILL, restart, recovery, clean stop
+//! evidence   what the run left behind, read by four readers
+//! findings   figures, and the claims that must hold
+//! machine    where it ran
+//! ```
+//!
+//! Each run has a fresh directory. A run whose kill missed shows nothing; it is counted, and made
+//! again with another moment, a few times at most.
+
+pub(crate) mod child;
+pub(crate) mod evidence;
+pub(crate) mod exercise;
+pub(crate) mod findings;
+mod machine;
+pub(crate) mod patience;
+pub(crate) mod site;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use tidegate::vocabulary::units::Nanos;
+
+use self::exercise::{Plan, exercise};
+use self::findings::{Findings, per_mille};
+use self::machine::Machine;
+use self::patience::Patience;
+use self::site::Site;
+use crate::output::{error, print};
+
+/// The kill falls between these shares of the orders answered, in thousandths.
+const KILL_PER_MILLE: (u64, u64) = (50, 950);
+/// Times a run whose kill missed is made again.
+const RETRIES: u32 = 3;
+/// Fewer orders are over before they can be interrupted.
+pub(crate) const ORDERS_MIN: u64 = 20_000;
+pub(crate) const ORDERS_MAX: u64 = 5_000_000;
+
+/// Crash an engine at random moments and judge what it lost
+///
+/// A run: an engine and four clients, each a process of its own; the clients send orders, a share
+/// of them twice, and keep every frame; at a random moment the engine gets SIGKILL; it is started
+/// again on the same journal, the clients recover by number and finish; then the journal is
+/// verified and executed again, and the clients' histories are judged against it.
+///
+///   tidegate drill --runs 3
+///   tidegate drill --runs 20 --orders 1000000 --record drill.md
+///
+/// A kill that hit no serving engine counts as missed, not as passed, and the run is made again.
+/// The seed decides orders and moments; the operating system decides the rest.
+///
+/// Exit codes: 0 every claim held in every run, 1 one was broken or a run failed, 2 the arguments
+/// were refused.
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Runs, each with a kill
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    runs: u64,
+    /// Different orders a run, over four clients
+    #[arg(long, default_value_t = 200_000,
+          value_parser = clap::value_parser!(u64).range(ORDERS_MIN..=ORDERS_MAX))]
+    orders: u64,
+    /// Resends in a hundred orders
+    #[arg(long, default_value_t = 20, value_name = "PERCENT",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    duplicates: u32,
+    /// Draws the orders and the moments of the kills
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the table to this file, with date, commit and machine
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match drill(args) {
+        Ok(code) => code,
+        Err(what) => {
+            error(&what);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn drill(args: &Args) -> Result<ExitCode, String> {
+    let patience = Patience::new()?;
+    let machine = Machine::read();
+    if let Some(path) = &args.record {
+        // To learn after an hour that the file cannot be written would be late.
+        record(path, args, &machine, &[], 0)?;
+    }
+    let (mut all, mut missed_count) = (Vec::new(), 0);
+    for number in 1..=args.runs {
+        let findings = one(args, number, &patience, &mut missed_count)?;
+        eprintln!("  {}", row(number, &findings).trim_end());
+        for violation in &findings.violations {
+            eprintln!("      {violation}");
+        }
+        all.push(findings);
+        if let Some(path) = &args.record {
+            record(path, args, &machine, &all, missed_count)?;
+        }
+    }
+    let holds = all.iter().all(Findings::holds);
+    let code = if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    Ok(if args.json {
+        print(&format!("{}\n", as_json(args, &machine, &all, missed_count)), code)
+    } else {
+        print(&as_text(args, &all, missed_count), code)
+    })
+}
+
+/// One run, made again while its kill misses; a miss that stays is a broken claim.
+fn one(
+    args: &Args,
+    number: u64,
+    patience: &Patience,
+    missed_count: &mut u32,
+) -> Result<Findings, String> {
+    let mut retries = 0;
+    loop {
+        let seed = args.seed.wrapping_add(number << 40).wrapping_add(u64::from(retries) << 56);
+        let plan = Plan {
+            orders: args.orders,
+            duplicates: args.duplicates,
+            cancels: 5,
+            seed,
+            kill_per_mille: draw(seed, KILL_PER_MILLE),
+        };
+        let findings =
+            judged(plan, None, patience, &mut |_| {}).map_err(|e| format!("run {number}: {e}"))?;
+        if !findings.is_missed() {
+            return Ok(findings);
+        }
+        *missed_count += 1;
+        eprintln!("  run {number}: the kill missed a serving engine; once more");
+        if retries == RETRIES {
+            return Ok(findings);
+        }
+        retries += 1;
+    }
+}
+
+/// Makes a run and judges it.
+pub(crate) fn judged(
+    plan: Plan,
+    keep: Option<&Path>,
+    patience: &Patience,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Findings, String> {
+    let site = Site::create(keep)?;
+    let ran = exercise(&site, plan, patience, tell)?;
+    tell(
+        "judgement: the journal is verified and executed again; every frame of every client is \
+         held against it",
+    );
+    let evidence = evidence::gather(&site, plan.orders, patience)?;
+    Ok(Findings::of(plan, &ran, &evidence))
+}
+
+/// In `[from, to)`, from a seed (the finisher of splitmix64).
+fn draw(seed: u64, (from, to): (u64, u64)) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    from + (z ^ (z >> 31)) % (to - from)
+}
+
+const HEADINGS: [&str; 12] = [
+    "run",
+    "kill at",
+    "before it",
+    "accepted",
+    "lost",
+    "twice",
+    "resent",
+    "recovered",
+    "compared",
+    "down ms",
+    "reconnects",
+    "verdict",
+];
+
+fn cells(number: u64, findings: &Findings) -> [String; 12] {
+    let f = &findings.figures;
+    let reconnects: Vec<String> = f.reconnects.iter().map(u64::to_string).collect();
+    let broken: Vec<&str> =
+        findings.checks.iter().filter(|check| !check.holds).map(|check| check.name).collect();
+    let verdict = match broken[..] {
+        [] => "holds".to_owned(),
+        _ if findings.is_missed() => "missed".to_owned(),
+        _ => format!("BROKEN: {}", broken.join(", ")),
+    };
+    [
+        number.to_string(),
+        per_mille(findings.plan.kill_per_mille),
+        f.accepted_before.to_string(),
+        f.accepted[1].to_string(),
+        f.lost.to_string(),
+        f.twice.to_string(),
+        f.resent.to_string(),
+        f.recovered.to_string(),
+        f.compared.to_string(),
+        f.served_after.map_or_else(|| "-".to_owned(), millis),
+        reconnects.join(" "),
+        verdict,
+    ]
+}
+
+/// Milliseconds, rounded up, so that nothing shows as nothing.
+pub(crate) fn millis(span: Nanos) -> String {
+    span.0.div_ceil(1_000_000).to_string()
+}
+
+fn line<T: AsRef<str>>(cells: &[T; 12]) -> String {
+    let widths = [3, 8, 10, 10, 5, 6, 7, 10, 9, 8, 11, 0];
+    let mut text = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        // Writing into a String cannot fail.
+        let _ = match width {
+            0 => write!(text, "  {}", cell.as_ref()),
+            _ => write!(text, "{:>width$}", cell.as_ref()),
+        };
+    }
+    text.push('\n');
+    text
+}
+
+fn row(number: u64, findings: &Findings) -> String {
+    line(&cells(number, findings))
+}
+
+fn summary(args: &Args, all: &[Findings], missed_count: u32) -> String {
+    let held = all.iter().filter(|findings| findings.holds()).count();
+    let orders: u64 = all.iter().map(|findings| findings.figures.accepted[1]).sum();
+    let lost: u64 = all.iter().map(|findings| findings.figures.lost).sum();
+    let twice: u64 = all.iter().map(|findings| findings.figures.twice).sum();
+    format!(
+        "every claim held in {held} of {} runs: {orders} orders accepted, {lost} acknowledged and \
+         lost, {twice} executed twice; {missed_count} kills missed and were made again",
+        args.runs
+    )
+}
+
+fn as_text(args: &Args, all: &[Findings], missed_count: u32) -> String {
+    let mut text = line(&HEADINGS);
+    for (number, findings) in (1..).zip(all) {
+        text.push_str(&row(number, findings));
+    }
+    let _ = writeln!(text, "\nverdict: {}", summary(args, all, missed_count));
+    text
+}
+
+fn as_json(args: &Args, machine: &Machine, all: &[Findings], missed_count: u32) -> Value {
+    json!({
+        "holds": all.iter().all(Findings::holds),
+        "runs": all.iter().map(Findings::as_json).collect::<Vec<_>>(),
+        "orders": args.orders,
+        "duplicates_percent": args.duplicates,
+        "seed": args.seed,
+        "missed": missed_count,
+        "machine": machine.as_json(),
+    })
+}
+
+/// Writes the table as it stands; a drill that broke off leaves its finished runs.
+fn record(
+    path: &Path,
+    args: &Args,
+    machine: &Machine,
+    all: &[Findings],
+    missed_count: u32,
+) -> Result<(), String> {
+    let Args { runs, orders, duplicates, seed, .. } = args;
+    let mut text = format!(
+        "# Crash drill\n\nGenerated by `tidegate drill --runs {runs} --orders {orders} \
+         --duplicates {duplicates} --seed {seed} --record FILE`; `drill --help` says what a run \
+         is.\n\n{}\n",
+        machine.as_markdown()
+    );
+    let cell_row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    text.push_str(&cell_row(&HEADINGS.map(str::to_owned)));
+    text.push_str(&cell_row(&HEADINGS.map(|_| "---:".to_owned())));
+    for (number, findings) in (1..).zip(all) {
+        text.push_str(&cell_row(&cells(number, findings)));
+    }
+    let end = if u64::try_from(all.len()) == Ok(*runs) { "" } else { " (not finished)" };
+    let _ = write!(
+        text,
+        "\nVerdict{end}: {}.\n\nA run holds if all of this does:\n\n",
+        summary(args, all, missed_count)
+    );
+    for check in all.first().map(|findings| &findings.checks).into_iter().flatten() {
+        let _ = writeln!(text, "- {}: {}", check.name, check.sentence);
+    }
+    text.push_str(
+        "\n`kill at` is the share of orders answered that was drawn, `before it` the orders \
+         accepted before the\nkill by their journal index, `down ms` the time from SIGKILL to the \
+         first answer of the restarted\nengine to something new, `reconnects` those of each \
+         client.\n",
+    );
+    std::fs::write(path, text).map_err(|e| format!("--record {}: {e}", path.display()))
+}
