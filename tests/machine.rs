@@ -1,6 +1,9 @@
 //! The machine by script: what each record says, in which order, under which numbers, and which
 //! records cannot be.
 
+#![expect(clippy::expect_used, reason = "a script that cannot be followed ends the test")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a report of another kind ends the test")]
+
 mod common;
 
 use common::*;
@@ -421,20 +424,8 @@ fn message(session: u32, number: u64) -> (SessionIdx, Vec<u8>) {
     (SessionIdx(session), sbe(&with_number(ClientMessage::NewOrder(order(1)), number)))
 }
 
-/// Records that no build could have written after these: named, and never a panic, whatever comes
-/// after the error.
-#[test]
-fn impossible_records_are_refused_by_name() {
-    let zero = Instrument { tick: Px::default(), ..instrument(0) };
-    let setting = |s| RecordBody::Config(s);
-    let owner =
-        |index| Owner { owner: OwnerIdx(index), id: 1, name: Text::new("X"), orders_max: 1 };
-    let account = |account, owner| {
-        setting(Setting::Account(AccountOwner {
-            account: Account(account),
-            owner: OwnerIdx(owner),
-        }))
-    };
+/// Records of the session's half that cannot follow.
+fn impossible_of_sessions() -> Vec<RecordBody<'static>> {
     let down = |session| RecordBody::SessionDown {
         session: SessionIdx(session),
         cause: DownCause::Terminate,
@@ -450,18 +441,7 @@ fn impossible_records_are_refused_by_name() {
         key_id: Text::new("key"),
         timestamp: Nanos(1),
     };
-    let messages = [
-        message(0, 0),
-        message(0, 1),
-        message(0, u64::MAX),
-        message(3, 1),
-        message(9, 1),
-        (SessionIdx(0), Vec::new()),
-        (SessionIdx(0), message(0, 2).1[..20].to_vec()),
-        (SessionIdx(0), [message(0, 2).1, vec![0]].concat()),
-        message(0, 2 + SEQ_JUMP_MAX + 1),
-    ];
-    let mut bodies = vec![
+    vec![
         open(0, 0),
         open(3, 2),
         open(5, 0),
@@ -478,30 +458,58 @@ fn impossible_records_are_refused_by_name() {
         gap(0, u64::MAX),
         gap(3, 5),
         gap(9, 5),
-        admin(Some(2), MarketPhase::Trading),
-        setting(Setting::Capacities(CAPACITIES)),
-        setting(Setting::Instrument(instrument(3))),
-        setting(Setting::Instrument(Instrument { tick: px(10), ..instrument(0) })),
-        setting(Setting::Instrument(Instrument { lot: Qty::MAX, ..instrument(0) })),
-        setting(Setting::Instrument(Instrument { lot: Qty::ZERO, ..instrument(2) })),
-        setting(Setting::Instrument(Instrument {
-            low_limit: Px::ONE,
-            high_limit: px(99),
-            ..instrument(2)
-        })),
-        setting(Setting::Instrument(zero)),
-        setting(Setting::Owner(owner(3))),
+    ]
+}
+
+/// Acts and settings that cannot follow.
+fn impossible_of_settings() -> Vec<RecordBody<'static>> {
+    let zero = Instrument { tick: Px::default(), ..instrument(0) };
+    let crossed = Instrument { low_limit: Px::ONE, high_limit: px(99), ..instrument(2) };
+    let owner = OwnerIdx(3);
+    let unknown = Owner { owner, id: 1, name: Text::new("X"), orders_max: 1 };
+    let account = |account, owner| {
+        let (account, owner) = (Account(account), OwnerIdx(owner));
+        Setting::Account(AccountOwner { account, owner })
+    };
+    let settings = [
+        Setting::Capacities(CAPACITIES),
+        Setting::Instrument(instrument(3)),
+        Setting::Instrument(Instrument { tick: px(10), ..instrument(0) }),
+        Setting::Instrument(Instrument { lot: Qty::MAX, ..instrument(0) }),
+        Setting::Instrument(Instrument { lot: Qty::ZERO, ..instrument(2) }),
+        Setting::Instrument(crossed),
+        Setting::Instrument(zero),
+        Setting::Owner(unknown),
         account(10, 1),
         account(12, 2),
         account(0, 0),
         account(u32::MAX, 0),
     ];
-    bodies.extend(
-        messages
-            .iter()
-            .map(|(session, sbe)| RecordBody::ClientMessage { session: *session, message: sbe }),
-    );
-    for body in bodies {
+    let mut bodies: Vec<_> = settings.into_iter().map(RecordBody::Config).collect();
+    bodies.push(admin(Some(2), MarketPhase::Trading));
+    bodies
+}
+
+/// Records that no build could have written after these: named, and never a panic, whatever comes
+/// after the error.
+#[test]
+fn impossible_records_are_refused_by_name() {
+    let messages = [
+        message(0, 0),
+        message(0, 1),
+        message(0, u64::MAX),
+        message(3, 1),
+        message(9, 1),
+        (SessionIdx(0), Vec::new()),
+        (SessionIdx(0), message(0, 2).1[..20].to_vec()),
+        (SessionIdx(0), [message(0, 2).1, vec![0]].concat()),
+        message(0, 2 + SEQ_JUMP_MAX + 1),
+    ];
+    let of_messages = messages
+        .iter()
+        .map(|(session, sbe)| RecordBody::ClientMessage { session: *session, message: sbe });
+    let bodies = impossible_of_sessions().into_iter().chain(impossible_of_settings());
+    for body in bodies.chain(of_messages) {
         let mut b = Bench::new();
         b.order(0, order(1));
         let index = b.machine.index().next();
@@ -527,7 +535,9 @@ fn impossible_records_are_refused_by_name() {
     }
     let mut b = Bench::new();
     b.down(0);
-    assert!(b.try_put(down(0)).is_err(), "down twice");
+    let (session, cause) = (SessionIdx(0), DownCause::Terminate);
+    let down = RecordBody::SessionDown { session, cause };
+    assert!(b.try_put(down).is_err(), "down twice");
 }
 
 #[test]

@@ -99,10 +99,8 @@ fn faulty_price(faults: &[Refusal]) -> i64 {
 fn reject(b: &mut Bench, asked: NewOrderSingle) -> ExecutionReportReject {
     let said = b.order(0, asked);
     assert_eq!(said.len(), 1, "{said:?}");
-    match b.last().body {
-        ReportBody::Reject(body) => body,
-        _ => panic!("{said:?}"),
-    }
+    let ReportBody::Reject(body) = b.last().body else { panic!("{said:?}") };
+    body
 }
 
 #[test]
@@ -277,10 +275,8 @@ fn faulty_cancel(faults: &[CancelRefusal]) -> (Bench, OrderCancelRequest, u64) {
 fn cancel_reject(b: &mut Bench, asked: OrderCancelRequest) -> OrderCancelReject {
     let said = b.cancel(0, asked);
     assert_eq!(said.len(), 1, "{said:?}");
-    match b.last().body {
-        ReportBody::CancelReject(body) => body,
-        _ => panic!("{said:?}"),
-    }
+    let ReportBody::CancelReject(body) = b.last().body else { panic!("{said:?}") };
+    body
 }
 
 #[test]

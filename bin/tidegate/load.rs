@@ -20,10 +20,10 @@ use std::io::BufWriter;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tidegate::client::credentials::Key;
 use tidegate::client::event::{ClientIdentity, SessionOptions};
 use tidegate::client::history::{Header, HistoryWriter};
 use tidegate::client::session::ClientSession;
+use tidegate::session::credentials::Key;
 use tidegate::vocabulary::units::{Nanos, SessionId};
 
 /// Where a secret is looked for when no file is named.

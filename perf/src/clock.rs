@@ -9,13 +9,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The monotonic clock.
 #[inline]
 #[expect(clippy::disallowed_methods, reason = "a measuring program reads the clock, here only")]
-pub(crate) fn now() -> Instant {
+#[must_use]
+pub fn now() -> Instant {
     Instant::now()
 }
 
 /// The date and time of day, as `2025-01-31T23:59:59Z`.
 #[expect(clippy::disallowed_methods, reason = "a history line carries its date")]
-pub(crate) fn utc_date() -> String {
+#[must_use]
+pub fn utc_date() -> String {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     utc_date_of(since_epoch)
 }

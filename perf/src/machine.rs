@@ -14,20 +14,21 @@ const UNKNOWN: &str = "unknown";
 
 /// The machine of a run.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// Processor's own name.
-    pub(crate) cpu: String,
+    pub cpu: String,
     /// Cores this process may use.
-    pub(crate) core_count: usize,
+    pub core_count: usize,
     /// Kernel release.
-    pub(crate) kernel: String,
+    pub kernel: String,
     /// Load averages over 1, 5 and 15 minutes before the run, as the kernel prints them.
-    pub(crate) load_before: String,
+    pub load_before: String,
 }
 
 impl Machine {
     /// Reads it; call before any thread is pinned.
-    pub(crate) fn read() -> Self {
+    #[must_use]
+    pub fn read() -> Self {
         let file = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Self {
             cpu: cpu_name(&file("/proc/cpuinfo")),
@@ -38,23 +39,25 @@ impl Machine {
     }
 
     /// Whether percentiles beyond p90 can mean anything here.
-    pub(crate) fn is_fit_for_tails(&self) -> bool {
+    #[must_use]
+    pub fn is_fit_for_tails(&self) -> bool {
         self.core_count >= TAIL_CORE_COUNT_MIN
     }
 }
 
 /// The source of a run.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Source {
+pub struct Source {
     /// Commit of the working directory.
-    pub(crate) commit: String,
+    pub commit: String,
     /// Whether the working directory had other changes, the history's own lines aside.
-    pub(crate) is_changed: bool,
+    pub is_changed: bool,
 }
 
 impl Source {
     /// Asks git; outside a repository the commit is "unknown" and counts as changed.
-    pub(crate) fn read() -> Self {
+    #[must_use]
+    pub fn read() -> Self {
         let status = git(&["status", "--porcelain", "--", ":/", ":!/perf/history.jsonl"]);
         Self {
             commit: git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| UNKNOWN.to_owned()),

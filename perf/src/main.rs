@@ -3,14 +3,12 @@
 //! Between processes and over real sockets, in alternation with the floors; `bench/` measures
 //! the parts inside a process. How to read the figures: `perf/README.md`.
 
-mod clock;
 mod contenders;
 mod error;
 mod exchange;
 mod floor;
 mod idle;
 mod link;
-mod machine;
 mod probe;
 mod process;
 mod report;
@@ -25,6 +23,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, builder::RangedU64ValueParser};
+
+use tidegate_perf::{clock, machine};
 
 use crate::contenders::{Cores, READY_PREFIX, Settings};
 use crate::error::PerfError;

@@ -1,6 +1,6 @@
 //! What goes in and out of a client session, in one screen.
 
-use super::credentials::Key;
+use crate::session::credentials::Key;
 use crate::vocabulary::event::Report;
 use crate::vocabulary::fix::CodType;
 use crate::vocabulary::units::{Seq, SessionId, Text};

@@ -1,7 +1,6 @@
 //! The customer's side of a session, sans I/O.
 //!
 //! ```text
-//! credentials  who signs a logon
 //! event        what goes in and out of a session
 //! inbound      the server's numbers: what is next, missing, seen
 //! session      logon, numbers, keep-alive, recovery by number: bytes in, reports out, each once
@@ -9,7 +8,6 @@
 //! judge        reads histories and a journal alone, and says which claims hold
 //! ```
 
-pub mod credentials;
 pub mod event;
 pub mod history;
 mod inbound;

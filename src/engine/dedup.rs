@@ -350,6 +350,13 @@ impl Dedup {
         self.hasher.hash(owner, cl_ord_id)
     }
 
+    /// Asks memory for what a find of `hash` reads first: called where a frame is decoded, it is there
+    /// when the turn's records are applied.
+    #[inline]
+    pub fn prefetch(&self, hash: KeyHash) {
+        self.map.prefetch(hash);
+    }
+
     /// The key, compared in full. `hash` is [`Dedup::hash`] of the same key.
     #[must_use]
     #[inline]

@@ -161,6 +161,12 @@ impl KeyMap {
         self.slots[at as usize].position = to;
     }
 
+    /// Asks memory for the slot that a find of `hash` reads first.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        journal::prefetch_read(&self.slots, self.home(hash.0) as usize);
+    }
+
     /// The position for which `is_key` holds, among those whose tag agrees.
     #[inline]
     pub(super) fn find(&self, hash: KeyHash, is_key: impl Fn(u32) -> bool) -> Option<u32> {

@@ -129,22 +129,30 @@ fn read_machine(r: &mut Reader<'_>) -> Option<Machine> {
     }
     let mut machine = Machine::with_capacities(capacities);
     machine.epoch = Epoch(r.u32()?);
-    machine.index = Index(r.u64()?);
+    machine.index = Index(read_count(r)?);
     machine.time = Nanos(r.u64()?);
     machine.active = Nanos(r.u64()?);
-    machine.exec_count = r.u64()?;
-    machine.engine.trade_count = r.u64()?;
+    machine.exec_count = read_count(r)?;
+    machine.engine.trade_count = read_count(r)?;
     machine.output_digest = r.u64()?;
     machine.sessions.read_snapshot(r)?;
     machine.engine.markets.read_snapshot(r)?;
     machine.engine.owners.read_snapshot(r)?;
     machine.engine.make_books();
+    let is_sane = (0..machine.sessions.capacity())
+        .filter_map(|slot| machine.sessions.get(SessionIdx(slot)))
+        .all(|session| machine.engine.owners.is_known(session.owner));
+    if !is_sane {
+        return None;
+    }
     let mut open = BTreeMap::new();
     for security in 0..machine.engine.books.len() {
         for _ in 0..r.u32()? {
             let order = read_order(r)?;
             let slot = restore_order(&mut machine, security, order)?;
-            open.insert((order.owner, order.cl_ord_id), slot);
+            if open.insert((order.owner, order.cl_ord_id), slot).is_some() {
+                return None;
+            }
         }
     }
     let mut youngest = Nanos(0);
@@ -156,9 +164,12 @@ fn read_machine(r: &mut Reader<'_>) -> Option<Machine> {
 
 fn restore_order(machine: &mut Machine, security: usize, order: Order) -> Option<OrderSlot> {
     let engine = &mut machine.engine;
+    // Its reports go to a session of its owner.
+    let session = machine.sessions.get(order.session);
     let is_sane = order.security_id.0 as usize == security
-        && engine.owners.is_known(order.owner)
-        && order.order_id.0 != 0
+        && session.is_some_and(|session| session.owner == order.owner)
+        && (1..=machine.index.0).contains(&order.order_id.0)
+        && order.transact_time <= machine.time
         && order.cum_qty < order.order_qty;
     let tick = engine.markets.get(order.security_id)?.instrument.tick;
     if !is_sane || !order.price.is_multiple_of(tick) {
@@ -193,12 +204,14 @@ fn restore_key(
     }
     let hash = engine.dedup.hash(entry.owner, entry.cl_ord_id);
     let is_known = engine.dedup.find(hash, entry.owner, entry.cl_ord_id).is_some();
-    if is_known || entry.arrival < youngest || engine.dedup.len() == engine.dedup.capacity() {
+    let is_in_order = (youngest..=machine.active).contains(&entry.arrival);
+    let is_sane = !is_known && is_in_order && entry.cum_qty <= entry.order_qty;
+    if !is_sane || engine.dedup.len() == engine.dedup.capacity() {
         return None;
     }
     let idx = engine.dedup.try_insert(hash, entry).ok()?;
     if let Some(order) = slot.and_then(|slot| engine.orders.get_mut(slot)) {
-        if order.order_id != entry.order_id {
+        if (order.order_id, order.order_qty) != (entry.order_id, entry.order_qty) {
             return None;
         }
         order.key = u64::from(idx.0);
@@ -261,8 +274,13 @@ fn read_order(r: &mut Reader<'_>) -> Option<Order> {
         side: Side::from_wire(r.u8()?)?,
         ord_type: OrdType::from_wire(r.u8()?)?,
         time_in_force: TimeInForce::from_wire(r.u8()?)?,
-        post_only: r.u8()? == 1,
+        post_only: r.flag()?,
     })
+}
+
+/// A counter; those above 2^63 are out of reach and leave no room to count on.
+fn read_count(r: &mut Reader<'_>) -> Option<u64> {
+    r.u64().filter(|count| *count < 1 << 63)
 }
 
 const OPEN: u8 = 0;
@@ -322,7 +340,7 @@ fn read_key(r: &mut Reader<'_>) -> Option<(KeyEntry, bool)> {
         side: Side::from_wire(r.u8()?)?,
         ord_type: OrdType::from_wire(r.u8()?)?,
         time_in_force: TimeInForce::from_wire(r.u8()?)?,
-        post_only: r.u8()? == 1,
+        post_only: r.flag()?,
         ord_status: OrdStatus::from_wire(r.u8()?)?,
         refusal: r.u8()?,
     };

@@ -1,72 +1,32 @@
-//! Who may log on: HMAC-SHA256 over the fixed block of a Negotiate or Establish (ruling F04).
+//! Who may log on: the keys of all owners, and the check of a logon's credentials (ruling F04).
 //!
-//! ```text
-//! credentials = key id | "|" | 64 lower-case hex digits of the MAC
-//! MAC         = HMAC-SHA256(secret, "TIDEGATE-1" || templateId u16 LE || block as transmitted)
-//! ```
-//!
-//! The template id keeps a Negotiate from being sent as an Establish, and the block covers whatever a
-//! later version appends. A timestamp more than 5 s from the node's wall clock is refused, so that a
-//! recorded logon is soon worthless; that it is also newer than the session's last one is checked by
-//! `logon.rs`, which knows the session.
+//! A timestamp more than 5 s from the node's wall clock is refused, so that a recorded logon is soon
+//! worthless; that it is also newer than the session's last one is checked by `logon.rs`, which knows
+//! the session.
 //!
 //! A stranger learns nothing from the answer or from its time: every cause is the same error, an
-//! unknown key id costs the same MAC as a known one, and MACs are compared in constant time. A key is
-//! kept as the state of an HMAC that has taken the secret in, so the secret itself is not kept and a
-//! check needs no allocation.
+//! unknown key id costs the same MAC as a known one, and MACs are compared in constant time.
 
-use std::fmt;
-
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 
+use super::credentials::{self, KEY_ID_BYTES_MAX, KeyError, MAC_BYTES, SECRET_BYTES_MIN, parse};
 use crate::limits::LOGON_CLOCK_SKEW_MAX;
 use crate::vocabulary::units::{Nanos, OwnerIdx, Text};
-use crate::wire::signed::{MAC_HEX_BYTES, MAC_LABEL};
-
-/// Octets of the longest key id.
-pub const KEY_ID_BYTES_MAX: usize = 32;
-/// Octets of the shortest secret, decoded.
-pub const SECRET_BYTES_MIN: usize = 32;
-/// Octets of the longest credentials.
-pub const CREDENTIALS_BYTES_MAX: usize = KEY_ID_BYTES_MAX + 1 + MAC_HEX_BYTES;
-
-const MAC_BYTES: usize = 32;
-const _: () = assert!(MAC_HEX_BYTES == 2 * MAC_BYTES);
 
 /// The keys of all owners, fixed at start-up.
 #[derive(Debug)]
 pub struct Keys {
     keys: Box<[Key]>,
     /// Stands in for an unknown key, so that it costs the same.
-    decoy: Secret,
+    decoy: credentials::Key,
 }
 
 /// One key of an owner. An owner has two while it changes from one to the next.
 #[derive(Debug)]
 pub struct Key {
-    id: Text<KEY_ID_BYTES_MAX>,
+    key: credentials::Key,
     owner: OwnerIdx,
-    secret: Secret,
     not_after: Option<Nanos>,
-}
-
-/// Why a key cannot be used. Found when the configuration is read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum KeyError {
-    /// Not 1-32 of `A-Z a-z 0-9 . _ -`.
-    #[error("key id: expected 1 to 32 of A-Z a-z 0-9 . _ -")]
-    Id,
-    /// Too short.
-    #[error("secret: expected at least {SECRET_BYTES_MIN} octets, came {came}")]
-    SecretTooShort {
-        /// Octets, decoded.
-        came: usize,
-    },
-    /// Two keys have one id.
-    #[error("key id: two keys have the same one")]
-    Twice,
 }
 
 /// Who signed a logon.
@@ -82,17 +42,6 @@ pub struct Signer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadCredentials;
 
-/// Credentials as they stand on the wire.
-#[derive(Clone, Copy)]
-pub struct Credentials {
-    octets: [u8; CREDENTIALS_BYTES_MAX],
-    len: usize,
-}
-
-/// An HMAC that has taken a secret in.
-#[derive(Clone)]
-struct Secret(Hmac<Sha256>);
-
 impl Key {
     /// A key of `owner`; `secret` is decoded, `not_after` is wall-clock time.
     pub fn new(
@@ -101,24 +50,21 @@ impl Key {
         secret: &[u8],
         not_after: Option<Nanos>,
     ) -> Result<Self, KeyError> {
-        if !is_key_id(id.as_bytes()) {
-            return Err(KeyError::Id);
-        }
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(KeyError::SecretTooShort { came: secret.len() });
-        }
-        Ok(Self { id: Text::new(id), owner, secret: Secret::new(secret), not_after })
+        Ok(Self { key: credentials::Key::try_new(id, secret)?, owner, not_after })
     }
 }
 
 impl Keys {
     /// All keys of the configuration.
     pub fn new(keys: Vec<Key>) -> Result<Self, KeyError> {
-        let is_twice = |(at, key): (usize, &Key)| keys[..at].iter().any(|other| other.id == key.id);
+        let is_twice = |(at, key): (usize, &Key)| {
+            keys[..at].iter().any(|other| other.key.id() == key.key.id())
+        };
         if keys.iter().enumerate().any(is_twice) {
             return Err(KeyError::Twice);
         }
-        Ok(Self { keys: keys.into(), decoy: Secret::new(&[0; SECRET_BYTES_MIN]) })
+        let decoy = credentials::Key::try_new("decoy", &[0; SECRET_BYTES_MIN])?;
+        Ok(Self { keys: keys.into(), decoy })
     }
 
     /// Who signed `block` of a frame of `template`, if its key is live at `now_wall` and its
@@ -135,117 +81,28 @@ impl Keys {
         let id = padded(id).unwrap_or_default();
         let mut found = None;
         for key in &self.keys {
-            if *key.id.octets() == id {
+            if *key.key.id().octets() == id {
                 found = Some(key);
             }
         }
-        let secret = found.map_or(&self.decoy, |key| &key.secret);
-        let is_signed = secret.mac(template, block).ct_eq(&claimed);
+        let key = found.map_or(&self.decoy, |found| &found.key);
+        let is_signed = key.mac(template, block).ct_eq(&claimed);
         let skew = now_wall.since(timestamp).max(timestamp.since(now_wall));
         let is_live = found.is_some_and(|key| key.not_after.is_none_or(|end| now_wall <= end));
         let is_good = is_signed & Choice::from(u8::from(is_live && skew <= LOGON_CLOCK_SKEW_MAX));
         match found {
-            Some(key) if bool::from(is_good) => Ok(Signer { owner: key.owner, key_id: key.id }),
+            Some(key) if bool::from(is_good) => {
+                Ok(Signer { owner: key.owner, key_id: *key.key.id() })
+            }
             Some(_) | None => Err(BadCredentials),
         }
     }
-}
-
-/// The credentials of a client for `block` of a frame of `template`; `None` when `key_id` is not one.
-#[must_use]
-pub fn credentials(
-    key_id: &str,
-    secret: &[u8],
-    template: u16,
-    block: &[u8],
-) -> Option<Credentials> {
-    let id = key_id.as_bytes();
-    if !is_key_id(id) {
-        return None;
-    }
-    let mut octets = [0; CREDENTIALS_BYTES_MAX];
-    let len = id.len() + 1 + MAC_HEX_BYTES;
-    let (head, tail) = octets.split_at_mut_checked(id.len())?;
-    head.copy_from_slice(id);
-    let (bar, digits) = tail.split_first_mut()?;
-    *bar = b'|';
-    for (pair, octet) in digits.chunks_exact_mut(2).zip(Secret::new(secret).mac(template, block)) {
-        pair.copy_from_slice(&[hex_digit(octet >> 4), hex_digit(octet & 15)]);
-    }
-    Some(Credentials { octets, len })
-}
-
-impl Credentials {
-    /// The octets to put behind the block.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.octets.get(..self.len).unwrap_or(&[])
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(..)")
-    }
-}
-
-impl Secret {
-    #[expect(clippy::expect_used, reason = "an HMAC takes a key of any length")]
-    fn new(secret: &[u8]) -> Self {
-        Self(Hmac::new_from_slice(secret).expect("a key of any length"))
-    }
-
-    fn mac(&self, template: u16, block: &[u8]) -> [u8; MAC_BYTES] {
-        let mut mac = self.0.clone();
-        mac.update(MAC_LABEL);
-        mac.update(&template.to_le_bytes());
-        mac.update(block);
-        mac.finalize().into_bytes().into()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-/// Key id and MAC of well-formed credentials.
-fn parse(credentials: &[u8]) -> Option<(&[u8], [u8; MAC_BYTES])> {
-    let (head, digits) = credentials.split_last_chunk::<MAC_HEX_BYTES>()?;
-    let id = head.strip_suffix(b"|").filter(|id| is_key_id(id))?;
-    let mut mac = [0; MAC_BYTES];
-    for (octet, pair) in mac.iter_mut().zip(digits.chunks_exact(2)) {
-        let [high, low] = *pair.first_chunk()?;
-        *octet = hex_value(high)? << 4 | hex_value(low)?;
-    }
-    Some((id, mac))
-}
-
-fn is_key_id(id: &[u8]) -> bool {
-    let is_allowed = |o: &u8| o.is_ascii_alphanumeric() || matches!(*o, b'.' | b'_' | b'-');
-    (1..=KEY_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(is_allowed)
 }
 
 fn padded(id: &[u8]) -> Option<[u8; KEY_ID_BYTES_MAX]> {
     let mut octets = [0; KEY_ID_BYTES_MAX];
     octets.get_mut(..id.len())?.copy_from_slice(id);
     Some(octets)
-}
-
-const fn hex_digit(nibble: u8) -> u8 {
-    match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'a' + (nibble & 15) - 10,
-    }
-}
-
-const fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -258,8 +115,8 @@ mod tests {
     const ESTABLISH_MAC: &str = "ccce337aa406faeca431a36ae0d092789273467bfd8f565252ca180802c761ed";
 
     fn octets(hex: &str) -> Vec<u8> {
-        let value = |pair: &[u8]| hex_value(pair[0]).unwrap() << 4 | hex_value(pair[1]).unwrap();
-        hex.as_bytes().chunks(2).map(value).collect()
+        let value = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(value).collect()
     }
 
     fn negotiate_block() -> Vec<u8> {
@@ -289,7 +146,7 @@ mod tests {
             [(1, negotiate_block(), NEGOTIATE_MAC), (5, establish_block(), ESTABLISH_MAC)]
         {
             let text = format!("firm-a|{mac}");
-            let made = credentials("firm-a", &SECRET, template, &block).unwrap();
+            let made = credentials::Key::try_new("firm-a", &SECRET).unwrap().sign(template, &block);
             assert_eq!(std::str::from_utf8(made.as_bytes()), Ok(text.as_str()));
             let signer = Signer { owner: OwnerIdx(0), key_id: Text::new("firm-a") };
             assert_eq!(keys().verify(template, &block, text.as_bytes(), NOW, NOW), Ok(signer));

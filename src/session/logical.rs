@@ -432,9 +432,13 @@ impl Sessions {
                 owner: OwnerIdx(r.u16()?),
                 expected_in: Seq(r.u64()?),
                 next_out: Seq(r.u64()?),
-                is_bound: r.u8()? == 1,
+                is_bound: r.flag()?,
                 logon_time: Nanos(r.u64()?),
             };
+            let is_count = |number: Seq| (1..1 << 63).contains(&number.0);
+            if !is_count(session.expected_in) || !is_count(session.next_out) {
+                return None;
+            }
             for number in remembered_range(session.expected_in, self.resend_window) {
                 let (template, id) = (r.u8()?, r.u64()?);
                 self.remembered.put(index_of(index), Seq(number), template, id);

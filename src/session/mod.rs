@@ -13,6 +13,7 @@ pub mod act;
 pub mod auth;
 pub mod bindings;
 mod breach;
+pub mod credentials;
 mod established;
 pub mod liveness;
 mod logon;

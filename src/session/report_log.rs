@@ -120,6 +120,8 @@ impl ReportLog {
         assert!(size.is_power_of_two(), "the ring is masked, so its size is a power of two");
         assert!(size >= LOG_BYTES_MIN, "the ring holds at least {LOG_BYTES_MIN} octets");
         let mut bytes: Box<[u8]> = vec![u8::MAX; size].into();
+        // Without this the compiler joins both fills into memory that is zero but not there yet.
+        std::hint::black_box(&mut bytes);
         bytes.fill(0);
         let session_count = session_count_max as usize;
         let none =

@@ -13,7 +13,7 @@ use crate::telemetry::counters::Counter;
 use crate::vocabulary::fix::{GateCause, TerminationCode};
 use crate::vocabulary::record::{DownCause, RecordBody};
 use crate::vocabulary::units::{Nanos, SessionIdx, Text};
-use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical};
+use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical, keys_named};
 use crate::wire::frame::split;
 
 /// What became of the frame at the front of a buffer.
@@ -184,6 +184,7 @@ impl Node {
             let sbe = canonical(&frame, &mut scratch);
             let appended = self.sequencer.append_message(now, session, sbe);
             assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
+            self.sequencer.machine.prefetch(session, keys_named(&frame));
             self.counters.add(Counter::Messages, 1);
             return Front::Taken(octets);
         }

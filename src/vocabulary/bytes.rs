@@ -24,6 +24,15 @@ impl<'a> Reader<'a> {
         self.take::<1>().map(|[octet]| octet)
     }
 
+    /// The next octet as yes or no: 1 or 0, and nothing else.
+    pub fn flag(&mut self) -> Option<bool> {
+        match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
     /// The next `u16`.
     pub fn u16(&mut self) -> Option<u16> {
         self.take().map(u16::from_le_bytes)

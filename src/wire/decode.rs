@@ -24,7 +24,9 @@ mod session;
 
 use thiserror::Error;
 
-pub use self::application::{CANONICAL_BYTES_MAX, canonical, canonical_len, decode_client_message};
+pub use self::application::{
+    CANONICAL_BYTES_MAX, canonical, canonical_len, decode_client_message, keys_named,
+};
 use super::frame::Frame;
 use super::layout::{SCHEMA_ID, new_order_single, order_cancel_request, order_status_request};
 use crate::vocabulary::event::Report;

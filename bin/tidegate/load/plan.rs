@@ -9,7 +9,7 @@
 //! Prices: most orders are at the middle or a little through it, so that buyers and sellers keep
 //! meeting and few orders stay; one in fifty rests below or above.
 
-use tidegate::client::credentials::Key;
+use tidegate::session::credentials::Key;
 use tidegate::vocabulary::fix::{OrdType, Side, TimeInForce};
 use tidegate::vocabulary::message::{
     ClientMessage, NULL_I64, NULL_U64, NewOrderSingle, OrderCancelRequest,

@@ -1,8 +1,8 @@
 //! Scripts: what the server says, what the application sees, what the client answers.
 
 use super::*;
-use crate::client::credentials::Key;
 use crate::client::event::Advice;
+use crate::session::credentials::Key;
 use crate::vocabulary::event::BusinessMessageReject;
 use crate::vocabulary::fix::{
     EstablishmentRejectCode, EstablishmentRejectCode as Code, FlowType, NegotiationRejectCode,

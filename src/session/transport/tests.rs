@@ -4,8 +4,9 @@
 
 use super::*;
 use crate::session::act::Act;
-use crate::session::auth::{Key, Keys, credentials};
+use crate::session::auth::{Key, Keys};
 use crate::session::bindings::Bindings;
+use crate::session::credentials;
 use crate::session::node_view::Closing;
 use crate::session::report_log::ReportLog;
 use crate::vocabulary::fix::{
@@ -261,8 +262,9 @@ impl Logon {
     fn signed(&self, message: impl Fn(&[u8]) -> SessionMessage<'_>) -> Vec<u8> {
         let bare = encoded(&message(&[]));
         let (frame, _) = split(&bare, 2048).unwrap().unwrap();
-        let signed = credentials(self.key, &[self.secret; 32], frame.template, frame.block());
-        encoded(&message(signed.unwrap().as_bytes()))
+        let key = credentials::Key::try_new(self.key, &[self.secret; 32]).unwrap();
+        let signed = key.sign(frame.template, frame.block());
+        encoded(&message(signed.as_bytes()))
     }
 }
 

@@ -145,3 +145,20 @@ fn status(block: &[u8; order_status_request::BLOCK_MIN]) -> OrderStatusRequest {
         cl_ord_id: ClOrdId(f::CL_ORD_ID.get(block)),
     }
 }
+/// The ClOrdIDs that a request names, read without decoding the rest: for a prefetch of their keys.
+#[inline]
+#[must_use]
+pub fn keys_named(frame: &Frame<'_>) -> [Option<ClOrdId>; 2] {
+    let block = frame.block();
+    let first = match frame.template {
+        new_order_single::TEMPLATE => new_order_single::CL_ORD_ID.find(block),
+        order_cancel_request::TEMPLATE => order_cancel_request::ORIG_CL_ORD_ID.find(block),
+        order_status_request::TEMPLATE => order_status_request::CL_ORD_ID.find(block),
+        _ => None,
+    };
+    let second = match frame.template {
+        order_cancel_request::TEMPLATE => order_cancel_request::CL_ORD_ID.find(block),
+        _ => None,
+    };
+    [first.map(ClOrdId), second.map(ClOrdId)]
+}
