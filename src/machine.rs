@@ -1,8 +1,8 @@
 //! The one replicated thing: logical sessions, the engine, and the numbering of reports.
 //!
 //! `apply` is called with every journal record in order (live, on a standby, in replay) and with
-//! nothing else, so equal journals give equal machines and equal reports, byte for byte. There is no
-//! clock, socket, file, thread, random number or growing map in here.
+//! nothing else, so equal journals give equal machines and equal reports, byte for byte. There is
+//! no clock, socket, file, thread, random number or growing map in here.
 //!
 //! ```text
 //! apply(record) -> events in the outbox -> drain(sink): encode, fold into the output digest
@@ -12,8 +12,8 @@
 //! The first record of a journal holds the capacities: [`Machine::found`] builds every table from
 //! it, and nothing grows afterwards.
 //!
-//! Besides, the shell asks [`Machine::sessions_mut`] to admit a message before it is journaled; that
-//! moves only provisional numbers, which `apply` asserts.
+//! Besides, the shell asks [`Machine::sessions_mut`] to admit a message before it is journaled;
+//! that moves only provisional numbers, which `apply` asserts.
 
 use thiserror::Error;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -143,7 +143,9 @@ impl Machine {
         assert!(!self.engine.is_matching(), "the last record was not resumed to its end");
         self.check_order(record)?;
         let span = record.time.since(self.time);
-        if !matches!(record.body, RecordBody::EpochStart { .. }) {
+        // The time before an epoch is not active, and a pad before its EpochStart carries its epoch.
+        let is_start = matches!(record.body, RecordBody::EpochStart { .. });
+        if !is_start && record.epoch == self.epoch {
             self.active = self.active.saturating_add(span);
         }
         self.index = record.index;
@@ -357,8 +359,10 @@ impl Machine {
             | RecordBody::Tick
             | RecordBody::Admin { .. }
             | RecordBody::Config(_)
-            | RecordBody::StateHash { .. }
-            | RecordBody::Pad => is_founding || record.epoch == self.epoch,
+            | RecordBody::StateHash { .. } => is_founding || record.epoch == self.epoch,
+            // The ring gives a pad the epoch of what follows, which may be an EpochStart. That no
+            // epoch goes back is the journal's own rule.
+            RecordBody::Pad => record.epoch >= self.epoch,
         };
         if fits {
             Ok(())

@@ -1,4 +1,5 @@
-//! The duplicate table, a row a test: what a repeated request is answered, and that it does nothing.
+//! The duplicate table, a row a test: what a repeated request is answered, and that it does
+//! nothing.
 //!
 //! Rulings F06 (orders), F07 (cancels), F17 (to whom an orphan's reports go), and retention.
 

@@ -82,8 +82,8 @@ fn instruments_and_owners_do_not_mix_but_an_owner_may_trade_with_itself() {
     );
 }
 
-/// OrderID is the record's index, ExecID counts reports, TrdMatchID counts trades, ApplSeqNum is the
-/// record, times are the record's, and each session's numbers run on by themselves.
+/// OrderID is the record's index, ExecID counts reports, TrdMatchID counts trades, ApplSeqNum is
+/// the record, times are the record's, and each session's numbers run on by themselves.
 #[test]
 fn every_number_comes_from_the_journal() {
     let mut b = Bench::new();

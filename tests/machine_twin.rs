@@ -1,9 +1,10 @@
 //! The whole machine against its slow twin, over random histories.
 //!
-//! Each history is run live: messages are admitted in batches before they are applied, as in a turn.
-//! Beside it runs a replica that is only given stored records, and is now and then replaced by what
-//! its own snapshot restores. Every report is compared with the twin's field by field, every frame
-//! and digest with the replica's, and a ledger made of reports alone checks that nothing is lost.
+//! Each history is run live: messages are admitted in batches before they are applied, as in a
+//! turn. Beside it runs a replica that is only given stored records, and is now and then replaced
+//! by what its own snapshot restores. Every report is compared with the twin's field by field,
+//! every frame and digest with the replica's, and a ledger made of reports alone checks that
+//! nothing is lost.
 
 #![expect(clippy::expect_used, reason = "a history that cannot be made ends the test")]
 
@@ -688,8 +689,8 @@ fn a_damaged_snapshot_is_an_error() {
     assert!(Machine::from_snapshot(&[]).is_err());
 }
 
-/// Damage under a hash that fits, as a faulty writer would leave it: an error, or a machine that can
-/// go on. The capacities are left alone, as they say how much memory to take.
+/// Damage under a hash that fits, as a faulty writer would leave it: an error, or a machine that
+/// can go on. The capacities are left alone, as they say how much memory to take.
 #[test]
 fn a_contradictory_snapshot_is_never_a_panic() {
     let bytes = snapshot();

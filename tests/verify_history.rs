@@ -2,8 +2,9 @@
 //! of its evidence. Each must be caught by exactly the claim it breaks; the honest world passes.
 //!
 //! The world is written through the wire's encoder, the history's writer and the journal: two
-//! firms, a trade between them, a duplicate, a refusal for good and one for now, a line that breaks with
-//! a request lost and a report replayed, a cancel, and a question about an order that has ended.
+//! firms, a trade between them, a duplicate, a refusal for good and one for now, a line that breaks
+//! with a request lost and a report replayed, a cancel, and a question about an order that has
+//! ended.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 

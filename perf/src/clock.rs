@@ -1,8 +1,7 @@
 //! The only place that reads a clock.
 //!
 //! Latency is taken from the monotonic clock, whose reading costs some 25 ns and is the same for
-//! every contender. The date of a history line comes from the wall clock and is used for nothing
-//! else.
+//! every contender. The wall clock gives the date of a history line and the timestamp of a logon.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +19,14 @@ pub fn now() -> Instant {
 pub fn utc_date() -> String {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     utc_date_of(since_epoch)
+}
+
+/// The wall clock in ns since the Unix epoch, which signs a logon.
+#[expect(clippy::disallowed_methods, reason = "a logon carries the time of day")]
+#[must_use]
+pub fn wall_ns() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const SECONDS_PER_DAY: u64 = 86_400;

@@ -9,10 +9,13 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use tempfile::TempDir;
 
+use crate::engine;
 use crate::error::PerfError;
 use crate::exchange::{Echo, Exchange};
 use crate::floor::{FloorKind, Sizes};
@@ -26,6 +29,7 @@ use crate::verdict::Gate;
 const SOCKPERF: &str = "sockperf";
 pub(crate) const F0: &str = "F0";
 const F1: &str = "F1";
+pub(crate) const ENGINE: &str = "engine";
 pub(crate) const F0_TWIN: &str = "F0-twin";
 
 /// One row of a run.
@@ -43,6 +47,7 @@ pub(crate) const CONTENDERS: &[Entry] = &[
     Entry { name: SOCKPERF, what: "sockperf ping-pong, spinning", start: sockperf::start },
     Entry { name: F0, what: "raw recv loop", start: |s| start_floor(F0, FloorKind::F0, s) },
     Entry { name: F1, what: "mio poll loop", start: |s| start_floor(F1, FloorKind::F1, s) },
+    Entry { name: ENGINE, what: "order to ExecutionReportNew", start: engine::start },
     Entry { name: F0_TWIN, what: "F0 again", start: |s| start_floor(F0_TWIN, FloorKind::F0, s) },
 ];
 
@@ -61,6 +66,9 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
     Comparison { of: F0, over: SOCKPERF, gate: Some(Gate { least: 0.95, most: 1.05 }) },
     Comparison { of: F0_TWIN, over: F0, gate: None },
     Comparison { of: F1, over: F0, gate: None },
+    // Goal 1: an order costs at most a tenth more than the same bytes through the same loop.
+    Comparison { of: ENGINE, over: F1, gate: Some(Gate { least: 0.0, most: 1.10 }) },
+    Comparison { of: ENGINE, over: F0, gate: None },
 ];
 
 /// A core for each side.
@@ -85,6 +93,10 @@ pub(crate) struct Settings {
     pub(crate) warm_up_count: u64,
     /// Pinned cores; `None` leaves both sides to the scheduler.
     pub(crate) cores: Option<Cores>,
+    /// The engine's program; `None` where there is none to measure.
+    pub(crate) engine: Option<PathBuf>,
+    /// The engine's journal gets a new directory in this one.
+    pub(crate) data_dir: PathBuf,
 }
 
 /// What became of a start.
@@ -107,6 +119,11 @@ pub(crate) trait Contender {
     fn histogram(&self) -> Option<&Histogram<u64>> {
         None
     }
+
+    /// What else the reader of its figures has to know.
+    fn note(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// A server that the probe measures.
@@ -114,12 +131,21 @@ pub(crate) struct Probed {
     server: Process,
     address: SocketAddr,
     probe: Probe,
+    note: Option<String>,
+    /// Removed after the server's end: fields are dropped in their order.
+    _directory: Option<TempDir>,
 }
 
 impl Probed {
     /// A running `server` that listens on `address` and speaks `exchange`.
     pub(crate) fn new(server: Process, address: SocketAddr, exchange: Box<dyn Exchange>) -> Self {
-        Self { server, address, probe: Probe::new(exchange) }
+        let probe = Probe::new(exchange);
+        Self { server, address, probe, note: None, _directory: None }
+    }
+
+    /// The same server, whose files are in `directory`, with something to be said about it.
+    pub(crate) fn with_directory(self, directory: TempDir, note: String) -> Self {
+        Self { note: Some(note), _directory: Some(directory), ..self }
     }
 }
 
@@ -142,6 +168,10 @@ impl Contender for Probed {
 
     fn histogram(&self) -> Option<&Histogram<u64>> {
         Some(self.probe.histogram())
+    }
+
+    fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 }
 

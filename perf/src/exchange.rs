@@ -15,6 +15,11 @@ pub(crate) trait Exchange {
         Ok(())
     }
 
+    /// Brings the conversation in order before the next request. Not timed.
+    fn settle(&mut self, _link: &mut Link) -> Result<(), PerfError> {
+        Ok(())
+    }
+
     /// Writes request `index` to `out`, which is empty. Indexes never repeat within a run and
     /// rise by one. Not timed.
     fn encode_request(&mut self, index: u64, out: &mut Vec<u8>);

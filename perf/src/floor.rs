@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use mio::{Events, Interest, Poll, Token};
+use tidegate::wire::layout;
 
 use crate::clock;
 use crate::idle::Idle;
@@ -53,7 +54,10 @@ pub(crate) struct Sizes {
 impl Sizes {
     /// The order path: framing header 4, SBE header 8, then the block: `NewOrderSingle` 72 in,
     /// `ExecutionReportNew` 104 out.
-    pub(crate) const ORDER_PATH: Self = Self { request_bytes: 84, reply_bytes: 116 };
+    pub(crate) const ORDER_PATH: Self = Self {
+        request_bytes: layout::HEADER_BYTES + layout::new_order_single::BLOCK,
+        reply_bytes: layout::HEADER_BYTES + layout::execution_report_new::BLOCK,
+    };
 }
 
 /// An echo server.

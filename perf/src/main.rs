@@ -4,11 +4,13 @@
 //! the parts inside a process. How to read the figures: `perf/README.md`.
 
 mod contenders;
+mod engine;
 mod error;
 mod exchange;
 mod floor;
 mod idle;
 mod link;
+mod orders;
 mod probe;
 mod process;
 mod report;
@@ -74,6 +76,12 @@ struct RunArguments {
     /// Pin the client and the measured server to these cores, or "none".
     #[arg(long, value_name = "CLIENT,SERVER", default_value = "0,1", value_parser = parse_pinning)]
     cores: Pinning,
+    /// The engine's program [default: tidegate beside this program, if it is there].
+    #[arg(long, value_name = "PATH")]
+    engine: Option<PathBuf>,
+    /// The engine's journal gets a new directory in this one [default: the system's temporary].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Print the record as JSON instead of the table.
     #[arg(long)]
     json: bool,
@@ -147,6 +155,8 @@ fn run(arguments: &RunArguments) -> Result<(), PerfError> {
         order_count,
         warm_up_count: order_count / 10,
         cores: arguments.cores.0,
+        engine: engine_of(arguments)?,
+        data_dir: arguments.data_dir.clone().unwrap_or_else(std::env::temp_dir),
     };
     if arguments.record {
         report::check_history(&arguments.history)?;
@@ -162,6 +172,16 @@ fn run(arguments: &RunArguments) -> Result<(), PerfError> {
         report::write_histograms(&findings.lanes, directory)?;
     }
     if arguments.record { report.append_to(&arguments.history) } else { Ok(()) }
+}
+
+fn engine_of(arguments: &RunArguments) -> Result<Option<PathBuf>, PerfError> {
+    match &arguments.engine {
+        Some(program) if !program.is_file() => {
+            Err(PerfError::Settings(format!("--engine {}: no such file", program.display())))
+        }
+        Some(program) => Ok(Some(program.clone())),
+        None => Ok(engine::default_program()),
+    }
 }
 
 fn echo(arguments: &EchoArguments) -> Result<(), PerfError> {

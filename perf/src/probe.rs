@@ -91,6 +91,7 @@ impl Probe {
         let mut request = Vec::with_capacity(crate::floor::MESSAGE_BYTES_MAX);
         for position in 0..plan.warm_up_count + plan.order_count {
             request.clear();
+            self.exchange.settle(&mut link)?;
             self.exchange.encode_request(self.index_next, &mut request);
             self.index_next += 1;
             let sent_at = clock::now();

@@ -40,12 +40,23 @@ impl Process {
         program: &OsStr,
         arguments: &[S],
     ) -> Result<Self, PerfError> {
+        Self::start_with(name, program, arguments, &[])
+    }
+
+    /// The same with these variables in its environment as well.
+    pub(crate) fn start_with<S: AsRef<OsStr>>(
+        name: &str,
+        program: &OsStr,
+        arguments: &[S],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, PerfError> {
         let failed = |source| PerfError::Io { what: format!("starting {name}"), source };
         let own_program = std::env::current_exe().map_err(failed)?;
         let mut child = Command::new(own_program)
             .args(["guard", "--parent", &std::process::id().to_string(), "--"])
             .arg(program)
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -60,6 +60,9 @@ struct Row {
     /// Why there are no figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     absent: Option<String>,
+    /// What else its reader has to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     round_trip: Option<RoundTrip>,
 }
@@ -159,7 +162,11 @@ impl Report {
         for row in &self.contenders {
             let _ = write!(text, "{:<10}", row.name);
             let _ = match (&row.round_trip, &row.absent) {
-                (Some(figures), _) => writeln!(text, "{}  {}", figures.to_columns(), row.what),
+                (Some(figures), _) => {
+                    let note = row.note.as_ref().map(|note| format!(", {note}"));
+                    let note = note.unwrap_or_default();
+                    writeln!(text, "{}  {}{note}", figures.to_columns(), row.what)
+                }
                 (None, reason) => {
                     writeln!(text, "  absent: {}", reason.as_deref().unwrap_or("no slice"))
                 }
@@ -301,12 +308,12 @@ fn percentile_table(histogram: &Histogram<u64>) -> String {
 }
 
 fn row_of(lane: &Lane) -> Row {
-    let absent = match &lane.start {
-        Start::Ready(_) => None,
-        Start::Absent(reason) => Some(reason.clone()),
+    let (absent, note) = match &lane.start {
+        Start::Ready(contender) => (None, contender.note().map(str::to_owned)),
+        Start::Absent(reason) => (Some(reason.clone()), None),
     };
     let Lane { entry, slices, .. } = lane;
-    Row { name: entry.name, what: entry.what, absent, round_trip: RoundTrip::of(slices) }
+    Row { name: entry.name, what: entry.what, absent, note, round_trip: RoundTrip::of(slices) }
 }
 
 fn gate_text(gate: Option<Gate>) -> String {
@@ -354,6 +361,8 @@ mod tests {
             order_count: 10,
             warm_up_count: 1,
             cores: None,
+            engine: None,
+            data_dir: std::env::temp_dir(),
         };
         let source = Source { commit: "abc".to_owned(), is_changed: false };
         let machine = Machine { core_count: 2, ..Machine::read() };

@@ -10,14 +10,23 @@ use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate-perf");
 
+/// The engine's program is built by a test of the whole workspace, not by one of this package:
+/// `src/orders.rs` tests the order path in either case.
+fn has_engine() -> bool {
+    std::path::Path::new(PROGRAM).with_file_name("tidegate").is_file()
+}
+
 #[test]
 fn a_small_run_measures_records_and_ends_its_servers() {
     let directory = tempfile::tempdir().unwrap();
     let history = directory.path().join("history.jsonl");
+    std::fs::create_dir(directory.path().join("data")).unwrap();
     let output = Command::new(PROGRAM)
         .args(["run", "--pairs=3", "--orders-per-slice=20", "--idle=yield", "--cores=none"])
         .args(["--json", "--record", "--history"])
         .arg(&history)
+        .arg("--data-dir")
+        .arg(directory.path().join("data"))
         .arg("--out")
         .arg(directory.path().join("histograms"))
         .output()
@@ -33,19 +42,31 @@ fn a_small_run_measures_records_and_ends_its_servers() {
         let file = |extension: &str| {
             directory.path().join("histograms").join(format!("{name}.{extension}")).exists()
         };
-        let is_floor = name.starts_with('F');
-        assert_eq!((file("hdr"), file("hgrm")), (is_floor, is_floor), "{name}");
-        if is_floor {
-            assert_eq!(row["round_trip"]["count"], 60, "{name}");
-        } else {
-            assert!(row["absent"].as_str().unwrap().contains("cannot yield"), "{name}");
+        let absence = match name {
+            "sockperf" => Some("cannot yield"),
+            "engine" if !has_engine() => Some("no program beside this one"),
+            _ => None,
+        };
+        let is_measured = absence.is_none();
+        assert_eq!((file("hdr"), file("hgrm")), (is_measured, is_measured), "{name}");
+        match absence {
+            None => assert_eq!(row["round_trip"]["count"], 60, "{name}"),
+            Some(why) => assert!(row["absent"].as_str().unwrap().contains(why), "{name}"),
         }
+        let note = row["note"].as_str().is_some_and(|note| note.starts_with("journal on "));
+        assert_eq!(note, name == "engine" && is_measured, "{name}");
     }
-    assert_eq!(rows.len(), 4);
-    for row in printed["comparisons"].as_array().unwrap() {
+    assert_eq!(rows.len(), 5);
+    let comparisons = printed["comparisons"].as_array().unwrap();
+    assert_eq!(comparisons.len(), if has_engine() { 4 } else { 2 });
+    for row in comparisons {
         assert!(row["median"].as_f64().unwrap() > 0.0);
-        assert_eq!(row["verdict"], "none", "3 pairs, and these rows have no gate");
+        let is_gated = row["of"] == "engine" && row["over"] == "F1";
+        assert_eq!(row["gate"].is_object(), is_gated);
+        assert_eq!(row["verdict"], if is_gated { "grey" } else { "none" }, "only 3 pairs");
     }
+    let left = std::fs::read_dir(directory.path().join("data")).unwrap();
+    assert_eq!(left.count(), 0, "the journal is removed at the end");
     assert!(printed["resolution"].as_f64().unwrap() >= 0.0);
 }
 
@@ -83,6 +104,10 @@ fn what_cannot_be_had_is_refused_by_name() {
     check(&["echo", "--kind=f0", "--core=9999"], "cannot pin to core 9999");
     check(&["run", "--pairs=1", "--cores=1,9999"], "cannot pin to core 9999");
     check(&["run", "--record", "--history=/nonexistent/x"], "does not exist");
+    check(&["run", "--engine=/nonexistent/x"], "no such file");
+    check(&["run", "--engine", PROGRAM, "--data-dir=/nonexistent"], "a directory in /nonexistent");
+    check(&["run", "--engine", PROGRAM, "--pairs=1001"], "fewer --pairs");
+    check(&["run", "--engine", PROGRAM, "--pairs=1"], "engine: expected to be told it is ready");
     check(&["run", "--cores=1,1"], "two different core numbers");
     check(&["run", "--pairs=0"], "1..=1001");
 }

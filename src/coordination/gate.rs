@@ -2,8 +2,8 @@
 //!
 //! Behind a shut gate no application frame is sequenced: it gets no number, no record and no answer
 //! but one NotAccepting. The gate belongs to the node and is never journaled: another node may be
-//! open. Causes are independent, so one that ends must not open a gate that another still holds; the
-//! one shown is the first in the order of `GateCause`.
+//! open. Causes are independent, so one that ends must not open a gate that another still holds;
+//! the one shown is the first in the order of `GateCause`.
 
 use crate::vocabulary::fix::GateCause;
 

@@ -96,8 +96,8 @@ impl Engine {
         }
     }
 
-    /// Looks at up to `KEYS_EXPIRED_A_STEP_MAX` keys whose time is over, as of `active` time: forgets
-    /// them, or keeps those whose order is open. Returns how many.
+    /// Looks at up to `KEYS_EXPIRED_A_STEP_MAX` keys whose time is over, as of `active` time:
+    /// forgets them, or keeps those whose order is open. Returns how many.
     pub fn expire(&mut self, active: Nanos) -> u32 {
         let expired = self.dedup.expire(active);
         let mut touched = expired.removed;
@@ -355,9 +355,9 @@ impl Engine {
         Ok(slot)
     }
 
-    /// Answers with a refusal. A final one is kept with its key; if there is no room to keep it, the
-    /// answer is `Capacity`, which leaves the key free: a final answer that could be forgotten early
-    /// would not be final.
+    /// Answers with a refusal. A final one is kept with its key; if there is no room to keep it,
+    /// the answer is `Capacity`, which leaves the key free: a final answer that could be forgotten
+    /// early would not be final.
     fn refuse(
         &mut self,
         session: SessionIdx,

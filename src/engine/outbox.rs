@@ -1,7 +1,7 @@
 //! The events of one input, between `apply` and `drain`.
 //!
-//! Capacity is fixed: an input that has more to say stops at a step's end and goes on with `resume`.
-//! The outbox is empty when `apply` begins, so state never depends on where the cut fell.
+//! Capacity is fixed: an input that has more to say stops at a step's end and goes on with
+//! `resume`. The outbox is empty when `apply` begins, so state never depends on where the cut fell.
 
 use crate::limits::{OUTBOX_EVENTS_MAX, STEP_EVENTS_MAX};
 use crate::vocabulary::event::Event;

@@ -1,7 +1,7 @@
 //! Owners, their accounts, and how many orders each has open.
 //!
-//! An owner is a firm. Accounts are few and change by the journal alone, so they stand sorted in one
-//! array; a look-up is a binary search in memory that stays cached.
+//! An owner is a firm. Accounts are few and change by the journal alone, so they stand sorted in
+//! one array; a look-up is a binary search in memory that stays cached.
 
 use crate::limits::{ACCOUNT_COUNT_MAX, OWNER_COUNT_MAX};
 use crate::vocabulary::bytes::{Reader, Writer};

@@ -1,9 +1,9 @@
-//! The one table of refusals: in the order in which an order is checked, with the FIX reason, whether
-//! the key is used up, and the text a client reads.
+//! The one table of refusals: in the order in which an order is checked, with the FIX reason,
+//! whether the key is used up, and the text a client reads.
 //!
 //! The order is part of the contract (ruling F19): of two faults the first row is reported, so two
-//! builds and two nodes answer alike. A *final* refusal uses the key: the same request gets the same
-//! answer for as long as the key lives. A *retryable* one leaves the key free.
+//! builds and two nodes answer alike. A *final* refusal uses the key: the same request gets the
+//! same answer for as long as the key lives. A *retryable* one leaves the key free.
 //!
 //! Rows are never renumbered: the code is kept with the key and in snapshots.
 

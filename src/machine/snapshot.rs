@@ -1,9 +1,9 @@
 //! The machine as canonical bytes, and back.
 //!
-//! Canonical: equal machines give equal bytes, whatever slots, positions and bands their history left
-//! behind. So open orders stand in price-time order of their books, keys in arrival order, and a key
-//! names its order by nothing but its own id. What can be derived (open orders an owner, the place of
-//! a key) is not written.
+//! Canonical: equal machines give equal bytes, whatever slots, positions and bands their history
+//! left behind. So open orders stand in price-time order of their books, keys in arrival order, and
+//! a key names its order by nothing but its own id. What can be derived (open orders an owner, the
+//! place of a key) is not written.
 //!
 //! ```text
 //! magic u64 | version u32 | capacities | epoch index time active exec trade digest

@@ -1,9 +1,9 @@
 //! Which journal index may be shown to the outside.
 //!
-//! A report leaves a node only when its index is committed *and* applied here. What commits an index
-//! depends on the mode; a lone node in `local-mmap` commits what its mapping holds whole, which a
-//! killed process keeps and a power cut may take. Every place that shows a number asks here, so the
-//! modes that wait for a disk or a standby change this file and no other.
+//! A report leaves a node only when its index is committed *and* applied here. What commits an
+//! index depends on the mode; a lone node in `local-mmap` commits what its mapping holds whole,
+//! which a killed process keeps and a power cut may take. Every place that shows a number asks
+//! here, so the modes that wait for a disk or a standby change this file and no other.
 
 use crate::vocabulary::fix::AckLevel;
 use crate::vocabulary::units::Index;

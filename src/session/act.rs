@@ -1,7 +1,7 @@
 //! What a transport asks of the shell: a closed set, read in one screen.
 //!
-//! The core does no I/O. Each input of a connection gives one act; answers to the peer are already in
-//! its out-stream and need none.
+//! The core does no I/O. Each input of a connection gives one act; answers to the peer are already
+//! in its out-stream and need none.
 
 use super::bindings::ConnectionIdx;
 use crate::vocabulary::fix::{CodType, ReportLevel};
@@ -17,7 +17,8 @@ pub enum Act {
     Later,
     /// The frame is dropped, and counted.
     Drop(Dropped),
-    /// Journal a SessionOpen; [`on_opened`](super::transport::Transport::on_opened) when it is released.
+    /// Journal a SessionOpen; [`on_opened`](super::transport::Transport::on_opened) when it is
+    /// released.
     AppendOpen {
         /// The reserved slot.
         session: SessionIdx,
@@ -30,7 +31,8 @@ pub enum Act {
         /// Timestamp of the Negotiate.
         timestamp: Nanos,
     },
-    /// Journal a SessionBind; [`on_bound`](super::transport::Transport::on_bound) when it is released.
+    /// Journal a SessionBind; [`on_bound`](super::transport::Transport::on_bound) when it is
+    /// released.
     AppendBind {
         /// The session.
         session: SessionIdx,
@@ -96,7 +98,8 @@ pub enum Dropped {
 /// How a socket is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
-    /// Flush, half-close, read and discard until EOF or [`on_timer`](super::transport::Transport::on_timer) says `Now`.
+    /// Flush, half-close, read and discard until EOF or
+    /// [`on_timer`](super::transport::Transport::on_timer) says `Now`.
     Linger,
     /// The peer will send nothing more: flush, then close; at the latest when `on_timer` says so.
     Flush,

@@ -1,8 +1,8 @@
 //! Who may log on: the keys of all owners, and the check of a logon's credentials (ruling F04).
 //!
-//! A timestamp more than 5 s from the node's wall clock is refused, so that a recorded logon is soon
-//! worthless; that it is also newer than the session's last one is checked by `logon.rs`, which knows
-//! the session.
+//! A timestamp more than 5 s from the node's wall clock is refused, so that a recorded logon is
+//! soon worthless; that it is also newer than the session's last one is checked by `logon.rs`,
+//! which knows the session.
 //!
 //! A stranger learns nothing from the answer or from its time: every cause is the same error, an
 //! unknown key id costs the same MAC as a known one, and MACs are compared in constant time.
@@ -24,7 +24,7 @@ pub struct Keys {
 /// One key of an owner. An owner has two while it changes from one to the next.
 #[derive(Debug)]
 pub struct Key {
-    key: credentials::Key,
+    signs: credentials::Key,
     owner: OwnerIdx,
     not_after: Option<Nanos>,
 }
@@ -50,7 +50,7 @@ impl Key {
         secret: &[u8],
         not_after: Option<Nanos>,
     ) -> Result<Self, KeyError> {
-        Ok(Self { key: credentials::Key::try_new(id, secret)?, owner, not_after })
+        Ok(Self { signs: credentials::Key::try_new(id, secret)?, owner, not_after })
     }
 }
 
@@ -58,7 +58,7 @@ impl Keys {
     /// All keys of the configuration.
     pub fn new(keys: Vec<Key>) -> Result<Self, KeyError> {
         let is_twice = |(at, key): (usize, &Key)| {
-            keys[..at].iter().any(|other| other.key.id() == key.key.id())
+            keys[..at].iter().any(|other| other.signs.id() == key.signs.id())
         };
         if keys.iter().enumerate().any(is_twice) {
             return Err(KeyError::Twice);
@@ -81,18 +81,18 @@ impl Keys {
         let id = padded(id).unwrap_or_default();
         let mut found = None;
         for key in &self.keys {
-            if *key.key.id().octets() == id {
+            if *key.signs.id().octets() == id {
                 found = Some(key);
             }
         }
-        let key = found.map_or(&self.decoy, |found| &found.key);
+        let key = found.map_or(&self.decoy, |found| &found.signs);
         let is_signed = key.mac(template, block).ct_eq(&claimed);
         let skew = now_wall.since(timestamp).max(timestamp.since(now_wall));
         let is_live = found.is_some_and(|key| key.not_after.is_none_or(|end| now_wall <= end));
         let is_good = is_signed & Choice::from(u8::from(is_live && skew <= LOGON_CLOCK_SKEW_MAX));
         match found {
             Some(key) if bool::from(is_good) => {
-                Ok(Signer { owner: key.owner, key_id: *key.key.id() })
+                Ok(Signer { owner: key.owner, key_id: *key.signs.id() })
             }
             Some(_) | None => Err(BadCredentials),
         }

@@ -5,10 +5,10 @@
 //! MAC         = HMAC-SHA256(secret, "TIDEGATE-1" || templateId u16 LE || block as transmitted)
 //! ```
 //!
-//! The template id keeps a Negotiate from being sent as an Establish, and the block covers whatever a
-//! later version appends, so nobody on the way can switch off cancel on disconnect. A key is kept as
-//! the state of an HMAC that has taken the secret in: the secret itself is not kept, and a MAC needs
-//! no allocation. Both ends use this file.
+//! The template id keeps a Negotiate from being sent as an Establish, and the block covers whatever
+//! a later version appends, so nobody on the way can switch off cancel on disconnect. A key is kept
+//! as the state of an HMAC that has taken the secret in: the secret itself is not kept, and a MAC
+//! needs no allocation. Both ends use this file.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! What an established transport does with a message: the rows of the state table that carry load.
 //!
-//! The usual message is fresh and the gate is open: one gate test, one admission, one act. The number
-//! is judged by the machine's sessions; a transport adds its own position, because a client that
-//! resends old numbers after an Establish counts from where it said it would (ruling F01).
+//! The usual message is fresh and the gate is open: one gate test, one admission, one act. The
+//! number is judged by the machine's sessions; a transport adds its own position, because a client
+//! that resends old numbers after an Establish counts from where it said it would (ruling F01).
 //!
 //! Behind a shut gate nothing is judged and nothing moves: messages are dropped, the first of a
 //! closing is answered by NotAccepting, a Sequence is only a sign of life (ruling F02).

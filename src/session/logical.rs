@@ -5,13 +5,14 @@
 //! message and dropped, and told apart from a client that restarted its counter. So the last
 //! `resend_window` numbers of a session are remembered with template and request id (ruling F01).
 //!
-//! Messages are admitted before they are journaled and applied after, several in one turn. Admission
-//! therefore advances *provisional* values that only the shell sees; `apply` advances the real ones
-//! and asserts that both agree. A replay applies without admitting; nothing but these values differs.
+//! Messages are admitted before they are journaled and applied after, several in one turn.
+//! Admission therefore advances *provisional* values that only the shell sees; `apply` advances the
+//! real ones and asserts that both agree. A replay applies without admitting; nothing but these
+//! values differs.
 //!
 //! Memory is fixed: `session_count_max` slots, and `session_count_max x resend_window x 9` bytes of
-//! remembered numbers. A full table refuses a Negotiate (`Capacity`); no session is ever dropped for
-//! a new one.
+//! remembered numbers. A full table refuses a Negotiate (`Capacity`); no session is ever dropped
+//! for a new one.
 
 use crate::limits::SEQ_JUMP_MAX;
 use crate::vocabulary::bytes::{Reader, Writer};
@@ -120,7 +121,8 @@ const FREE: Slot = Slot {
 };
 
 impl Sessions {
-    /// Room for `session_count_max` sessions that remember `resend_window` (a power of two) numbers.
+    /// Room for `session_count_max` sessions that remember `resend_window` (a power of two)
+    /// numbers.
     #[must_use]
     pub fn new(session_count_max: u32, resend_window: u32) -> Self {
         assert!(resend_window.is_power_of_two(), "a window is a power of two");
@@ -149,8 +151,8 @@ impl Sessions {
         Ok(index_of(index))
     }
 
-    /// Notes the timestamp of an Establish before its SessionBind is journaled. `next_seq_no` is the
-    /// client's next number, in the range of [`Self::bind_range`].
+    /// Notes the timestamp of an Establish before its SessionBind is journaled. `next_seq_no` is
+    /// the client's next number, in the range of [`Self::bind_range`].
     pub fn admit_bind(&mut self, session: SessionIdx, next_seq_no: Option<Seq>, logon_time: Nanos) {
         let (lowest, highest) = self.bind_range(session);
         let slot = &mut self.slots[session.0 as usize];
@@ -267,8 +269,8 @@ impl Sessions {
         }
         slot.session.expected_in = next;
         slot.provisional.expected_in = slot.provisional.expected_in.max(next);
-        // Admission forgot them before, but messages applied since may have taken their places: of a
-        // gap wider than the window, admitted in the same turn.
+        // Admission forgot them before, but messages applied since may have taken their places: of
+        // a gap wider than the window, admitted in the same turn.
         self.remembered.forget(session, expected.0..next.0, window);
         let count = u32::try_from(next.0 - expected.0).unwrap_or(u32::MAX);
         Some(Gap { from: expected, count })
@@ -321,8 +323,8 @@ impl Sessions {
         self.slots.get(session.0 as usize).filter(|s| s.is_used).map(|s| &s.session)
     }
 
-    /// Whether admission lets a number pass at all (ruling F11): neither 0 nor the null, and not too
-    /// far above the next one as applied.
+    /// Whether admission lets a number pass at all (ruling F11): neither 0 nor the null, and not
+    /// too far above the next one as applied.
     #[must_use]
     pub fn is_in_reach(&self, session: SessionIdx, number: Seq) -> bool {
         let expected = self.slots[session.0 as usize].session.expected_in;

@@ -1,7 +1,7 @@
 //! What one connection sends next, composed from the report log.
 //!
-//! A connection has no buffer of reports: they stand in the log, and what the peer has not taken yet
-//! is a place there. Only session messages that are made for this connection alone (answers,
+//! A connection has no buffer of reports: they stand in the log, and what the peer has not taken
+//! yet is a place there. Only session messages that are made for this connection alone (answers,
 //! Sequence, Terminate) have a small area of their own. [`Outgoing::fill`] copies whole frames in
 //! their order into a scratch buffer that all connections share; [`Outgoing::on_sent`] then takes
 //! back what the socket did not take, even in the middle of a frame, because the same plan walked

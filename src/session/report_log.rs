@@ -1,11 +1,11 @@
 //! The reports of all sessions, encoded and numbered, in one ring.
 //!
 //! A connection needs what its session was told: the newest reports as they are released, old ones
-//! when it asks again. A buffer a connection would hold everything twice, and its worst case would be
-//! paid a thousand times. So every report is encoded once, into one ring that all sessions share, and
-//! a connection is a [`Cursor`] into it. Reports of one session are linked, so a cursor reads the next
-//! one in constant time however many sessions are interleaved; every 256th is marked (`marks.rs`),
-//! so any number is found in at most 255 hops.
+//! when it asks again. A buffer a connection would hold everything twice, and its worst case would
+//! be paid a thousand times. So every report is encoded once, into one ring that all sessions
+//! share, and a connection is a [`Cursor`] into it. Reports of one session are linked, so a cursor
+//! reads the next one in constant time however many sessions are interleaved; every 256th is marked
+//! (`marks.rs`), so any number is found in at most 255 hops.
 //!
 //! ```text
 //!   0        4      8         16       24      32
@@ -13,11 +13,11 @@
 //! ```
 //!
 //! A position counts octets ever written; its place is `position mod size`. An entry is never split
-//! over the end: what is left there is a pad, `session` = `u32::MAX` and `len` its octets. `next` is
-//! the position of the same session's next entry, 0 until there is one. When the ring is full the
-//! oldest entries go: the tail passes over them, and with it their marks and their session's first
-//! number. Whatever lies before the tail is gone and is never read, so a slow cursor learns that it
-//! lost its place, not somebody else's report.
+//! over the end: what is left there is a pad, `session` = `u32::MAX` and `len` its octets. `next`
+//! is the position of the same session's next entry, 0 until there is one. When the ring is full
+//! the oldest entries go: the tail passes over them, and with it their marks and their session's
+//! first number. Whatever lies before the tail is gone and is never read, so a slow cursor learns
+//! that it lost its place, not somebody else's report.
 //!
 //! Derived data: rebuilt by a replay, never believed against the journal.
 
@@ -113,8 +113,8 @@ struct Header {
 }
 
 impl ReportLog {
-    /// A ring of `size` octets, a power of two, for sessions in `[0, session_count_max)`. Every page
-    /// is touched now, so that none is missing later.
+    /// A ring of `size` octets, a power of two, for sessions in `[0, session_count_max)`. Every
+    /// page is touched now, so that none is missing later.
     #[must_use]
     pub fn new(size: usize, session_count_max: u32) -> Self {
         assert!(size.is_power_of_two(), "the ring is masked, so its size is a power of two");

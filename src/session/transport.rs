@@ -8,10 +8,10 @@
 //! any --refusal, breach, lapse, Terminate--> Ending --EOF or 1 s--> Closed
 //! ```
 //!
-//! What a session is allowed is the machine's to say; this file knows what a *line* may carry in each
-//! state, and every input without a row ends it with Terminate(UnspecifiedError) (ruling F15). Inputs
-//! come with `now`; the answers for the peer go into [`Outgoing`], and what the shell must do is an
-//! [`Act`]. While a record waits for its commit the peer's frames wait in the buffer.
+//! What a session is allowed is the machine's to say; this file knows what a *line* may carry in
+//! each state, and every input without a row ends it with Terminate(UnspecifiedError) (ruling F15).
+//! Inputs come with `now`; the answers for the peer go into [`Outgoing`], and what the shell must
+//! do is an [`Act`]. While a record waits for its commit the peer's frames wait in the buffer.
 //!
 //! The usual frame, a fresh message of an established session, takes one state test, one gate test
 //! and one admission.
@@ -40,7 +40,8 @@ use crate::wire::frame::{Frame, FrameError};
 /// One connection.
 ///
 /// Invariants: the position of an established transport is at most its session's expected number; a
-/// transport in `Binding` or `Established` holds its session's binding until it ends or is displaced.
+/// transport in `Binding` or `Established` holds its session's binding until it ends or is
+/// displaced.
 #[derive(Debug)]
 pub struct Transport {
     connection: ConnectionIdx,

@@ -51,7 +51,10 @@ pub enum StartError {
         error: ReplayError,
     },
     /// The configured logical settings are not the journaled ones.
-    #[error("the configuration differs from the journal in {dir}; {advice}:\n{}", list(.differences))]
+    #[error(
+        "the configuration differs from the journal in {dir}; {advice}:\n{}",
+        list(.differences)
+    )]
     Settings {
         /// The directory.
         dir: String,
@@ -250,5 +253,51 @@ impl<S: ReportSink> Start<'_, S> {
 
     fn refused(&self, error: ReplayError) -> StartError {
         StartError::Replay { dir: self.dir.clone(), error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::outbox::NoReports;
+    use crate::vocabulary::record::RecordKind;
+    use journal::KIND_PAD;
+    use std::path::Path;
+
+    /// A node with a journal of 1 MiB in `dir`.
+    fn config(dir: &Path) -> Config {
+        let mut config = Config::demo();
+        config.local.data_dir = dir.to_path_buf();
+        config.local.journal_ring_bytes = 1 << 20;
+        config.logical.capacities.key_count_max = 1 << 10;
+        config.logical.capacities.order_count_max = 64;
+        config.logical.capacities.session_count_max = 4;
+        config
+    }
+
+    fn start(config: &Config) -> Result<Activated, StartError> {
+        activate(config, &mut NoReports::default())
+    }
+
+    /// A start whose EpochStart does not fit the segment. The pad before it already carries the new
+    /// epoch, and the machine once took that for a damaged journal: no later start came past it.
+    #[test]
+    fn an_epoch_may_begin_behind_a_pad() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let Activated { mut ring, epoch, .. } = start(&config).unwrap();
+        let segment_bytes = ring.ring_bytes() / 4;
+        let left = |ring: &Ring| segment_bytes - ring.head().get() % segment_bytes;
+        while left(&ring) > 80 {
+            let (time, kind) = (ring.last_time(), RecordKind::Tick.stored());
+            ring.append(time, epoch.0, kind, 0, 0, &[]).unwrap();
+        }
+        assert!(left(&ring) != 56, "an EpochStart would fit exactly");
+        drop(ring);
+        for number in 1..=2 {
+            let again = start(&config).unwrap();
+            assert_eq!(again.epoch, Epoch(epoch.0 + number));
+            assert!(again.ring.iter().any(|(_, stored)| stored.kind == KIND_PAD));
+        }
     }
 }

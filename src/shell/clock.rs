@@ -1,9 +1,9 @@
 //! The only place that reads a clock.
 //!
 //! Time = base + monotonic clock since activation; base = max(wall clock, last journaled time + 1),
-//! fixed at activation. So journaled time never goes back, over restarts included, and a step of the
-//! wall clock while running changes nothing. The wall clock itself is asked for one thing: whether a
-//! logon's timestamp is fresh.
+//! fixed at activation. So journaled time never goes back, over restarts included, and a step of
+//! the wall clock while running changes nothing. The wall clock itself is asked for one thing:
+//! whether a logon's timestamp is fresh.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,8 +1,8 @@
 //! One client's socket and the two sans-I/O halves that speak through it.
 //!
-//! A slot is made at start-up with its receive buffer and used again and again; only the socket comes
-//! and goes. The receive buffer holds at most one incomplete frame beyond what a turn consumes, and
-//! every length was checked before anything waits for it.
+//! A slot is made at start-up with its receive buffer and used again and again; only the socket
+//! comes and goes. The receive buffer holds at most one incomplete frame beyond what a turn
+//! consumes, and every length was checked before anything waits for it.
 //!
 //! ```text
 //! Free -> Open -> Ending (the last message is queued; the transport says until when) -> Free

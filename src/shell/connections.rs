@@ -1,9 +1,9 @@
 //! All connections of a node: slots, the lists of who may have input or output, and who carries
 //! which session.
 //!
-//! The lists hold each connection at most once (a flag in its slot), so they never outgrow the slots.
-//! The ready list is served from a start that moves on by one each turn: whoever is first in one turn
-//! is last in another.
+//! The lists hold each connection at most once (a flag in its slot), so they never outgrow the
+//! slots. The ready list is served from a start that moves on by one each turn: whoever is first in
+//! one turn is last in another.
 
 use super::connection::Connection;
 use super::poll::Readiness;

@@ -1,8 +1,9 @@
 //! What a turn without work costs the machine.
 //!
-//! *Spin* goes on at once: lowest latency, a core of its own. *Yield* gives the core to whoever wants
-//! it: nearly as fast on an idle machine and fair on a shared one. *Park* sleeps in the poll, at most
-//! [`PARK_MAX`], woken by a socket or the waker: for tests and for machines with better things to do.
+//! *Spin* goes on at once: lowest latency, a core of its own. *Yield* gives the core to whoever
+//! wants it: nearly as fast on an idle machine and fair on a shared one. *Park* sleeps in the poll,
+//! at most [`PARK_MAX`], woken by a socket or the waker: for tests and for machines with better
+//! things to do.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Puts the hot thread on its core and keeps its memory in place.
 //!
-//! Both are best effort: a container may forbid either, and an engine that runs slower is better than
-//! one that does not start. What did not hold is said, once, as a warning.
+//! Both are best effort: a container may forbid either, and an engine that runs slower is better
+//! than one that does not start. What did not hold is said, once, as a warning.
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
 

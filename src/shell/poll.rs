@@ -97,7 +97,8 @@ impl Sockets {
         match listener.accept() {
             Ok((stream, _)) => Some(stream),
             Err(error) => {
-                // Out of file descriptors or a connection that died in the queue: asked again later.
+                // Out of file descriptors or a connection that died in the queue: asked again
+                // later.
                 self.is_listener_ready = error.kind() != io::ErrorKind::WouldBlock;
                 None
             }

@@ -15,6 +15,7 @@ use crate::vocabulary::record::{DownCause, RecordBody};
 use crate::vocabulary::units::{Nanos, SessionIdx, Text};
 use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical, keys_named};
 use crate::wire::frame::split;
+use crate::wire::layout::retransmit_request;
 
 /// What became of the frame at the front of a buffer.
 enum Front {
@@ -106,8 +107,8 @@ impl Node {
         }
         let frames_max = FRAMES_A_CONNECTION_MAX.min(frames_left);
         let (frames, has_more) = self.take_frames(now, connection, frames_max);
-        // It leaves the list on a short read, never before: readiness is told once. Frames that wait
-        // for a later turn keep it there too.
+        // It leaves the list on a short read, never before: readiness is told once. Frames that
+        // wait for a later turn keep it there too.
         let is_last = matches!(received, Received::Last(_) | Received::Closed);
         if is_last && !has_more {
             self.connections.get_mut(connection).is_ready = false;
@@ -188,6 +189,9 @@ impl Node {
             self.counters.add(Counter::Messages, 1);
             return Front::Taken(octets);
         }
+        if act == Act::Nothing && frame.template == retransmit_request::TEMPLATE {
+            self.counters.add(Counter::Retransmissions, 1);
+        }
         self.connections.mark_sending(connection);
         self.on_act(now, connection, act, octets)
     }
@@ -251,8 +255,12 @@ impl Node {
 
     /// A frame ended its connection: by Terminate, a refused logon, or a breach of the protocol.
     fn end_by_breach(&mut self, now: Nanos, connection: ConnectionIdx, act: Act) {
-        if let Act::End { down: None, .. } = act {
-            self.counters.add(Counter::LogonRefusals, 1);
+        if let Act::End { down, .. } = act {
+            match down.map(|down| down.cause) {
+                None => self.counters.add(Counter::LogonRefusals, 1),
+                Some(DownCause::Disconnect) => self.counters.add(Counter::Breaches, 1),
+                Some(DownCause::Terminate) => {}
+            }
         }
         self.on_end(now, connection, act);
     }

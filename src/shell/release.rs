@@ -9,8 +9,8 @@ use crate::telemetry::counters::Counter;
 use crate::vocabulary::event::Event;
 use crate::vocabulary::units::{Index, Nanos, Seq, SessionIdx};
 
-/// Sends one connection gets in a turn at most: more wait for the next, so that one fast reader of a
-/// long replay cannot hold the others up.
+/// Sends one connection gets in a turn at most: more wait for the next, so that one fast reader of
+/// a long replay cannot hold the others up.
 const SENDS_A_CONNECTION_MAX: u32 = 4;
 
 impl Node {

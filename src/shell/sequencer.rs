@@ -55,8 +55,8 @@ pub struct Told {
     reports: u64,
 }
 
-/// Events of logons in one turn: each connection may cause a few, and their number is bounded by the
-/// frames of a turn.
+/// Events of logons in one turn: each connection may cause a few, and their number is bounded by
+/// the frames of a turn.
 const LOGON_EVENTS_MAX: usize = 4096;
 
 impl Told {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! No step waits for a peer, takes a lock or allocates; each is bounded by `limits.rs` and returns
-//! how much it did, and the idle strategy decides what nothing means. A lone node's fence is its own
-//! gate: there is no leadership to lose yet.
+//! how much it did, and the idle strategy decides what nothing means. A lone node's fence is its
+//! own gate: there is no leadership to lose yet.
 
 use std::io;
 

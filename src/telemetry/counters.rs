@@ -1,7 +1,7 @@
 //! Counters of the hot thread: fixed ids and labels, one writer, any reader.
 //!
-//! The hot thread adds without a lock or a fence; a reader on another thread sees each counter as of
-//! some moment, and counters of one event may differ by it. Nothing may read them to decide.
+//! The hot thread adds without a lock or a fence; a reader on another thread sees each counter as
+//! of some moment, and counters of one event may differ by it. Nothing may read them to decide.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,15 +49,15 @@ counters! {
     Accepts => "connections_accepted",
     /// Connections refused because no slot was free.
     AcceptRefusals => "connections_refused",
-    /// Connections without a session that were dropped for a new one or ran out of time.
+    /// Connections without a session that were dropped for a new one.
     LogonDrops => "connections_dropped_before_logon",
-    /// Logons that were refused.
+    /// Connections ended by us or by a Terminate before they had a session.
     LogonRefusals => "logons_refused",
     /// Sessions established.
     Logons => "sessions_established",
     /// Transports that ended.
     Ends => "transports_ended",
-    /// Connections ended for a breach of the protocol.
+    /// Established sessions ended for a breach of the protocol.
     Breaches => "protocol_breaches",
     /// Connections closed because they read too slowly.
     SlowReaders => "slow_readers_closed",
@@ -65,7 +65,7 @@ counters! {
     BytesIn => "bytes_in",
     /// Octets sent.
     BytesOut => "bytes_out",
-    /// Reports sent again on request.
+    /// Requests for reports to be sent again, refused ones included.
     Retransmissions => "retransmit_requests",
     /// Notices that the side thread had no room for.
     NoticesLost => "notices_lost",

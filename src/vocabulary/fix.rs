@@ -1,7 +1,7 @@
 //! FIX and FIXP code sets. The values are the wire values; the schema is the authority.
 //!
-//! A code arrives as an octet or a 16-bit number and becomes a value here, or stays unknown: there is
-//! no default. `layout` tests hold each set against the schema.
+//! A code arrives as an octet or a 16-bit number and becomes a value here, or stays unknown: there
+//! is no default. `layout` tests hold each set against the schema.
 
 macro_rules! code_set {
     ($(#[$doc:meta])* $name:ident: $int:ty {

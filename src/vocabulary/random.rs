@@ -1,7 +1,7 @@
 //! A seeded generator for tests, benches and load: the same seed gives the same run everywhere.
 //!
-//! SplitMix64 (Steele, Lea, Flood 2014): one addition and three mixing steps, passes BigCrush. Never
-//! used by the engine, whose state may depend on nothing but the journal.
+//! SplitMix64 (Steele, Lea, Flood 2014): one addition and three mixing steps, passes BigCrush.
+//! Never used by the engine, whose state may depend on nothing but the journal.
 
 /// The state is the seed; any seed is good.
 #[derive(Clone, Copy, Debug)]

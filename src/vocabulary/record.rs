@@ -1,9 +1,9 @@
 //! What is journaled: the machine's only input.
 //!
 //! Only inputs are journaled, as received; every answer is a function of them. The journal stores a
-//! record as (time, epoch, kind, source, payload) and knows nothing of what stands here. Payloads are
-//! little-endian at fixed offsets; a payload of the wrong length or with an unknown code is refused
-//! whole, so a build never half-understands a newer one's record.
+//! record as (time, epoch, kind, source, payload) and knows nothing of what stands here. Payloads
+//! are little-endian at fixed offsets; a payload of the wrong length or with an unknown code is
+//! refused whole, so a build never half-understands a newer one's record.
 
 use super::bytes::Reader;
 use super::fix::{CodType, MarketPhase, ReportLevel};
@@ -251,8 +251,8 @@ impl<'a> RecordBody<'a> {
         }
     }
 
-    /// Writes the payload and returns its length, at most [`PAYLOAD_BYTES_MAX`]. A client message is
-    /// its own payload and is stored without passing through here.
+    /// Writes the payload and returns its length, at most [`PAYLOAD_BYTES_MAX`]. A client message
+    /// is its own payload and is stored without passing through here.
     pub fn encode<'b>(&'b self, scratch: &'b mut [u8; PAYLOAD_BYTES_MAX]) -> &'b [u8] {
         let mut out = PayloadWriter { bytes: scratch, len: 0 };
         match self {

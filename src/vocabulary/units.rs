@@ -26,7 +26,8 @@ counter! {
     Nanos(u64)
 }
 counter! {
-    /// A message number of one direction of one session, from 1. 0 and `u64::MAX` are never numbers.
+    /// A message number of one direction of one session, from 1. 0 and `u64::MAX` are never
+    /// numbers.
     Seq(u64)
 }
 counter! {

@@ -1,7 +1,8 @@
 //! A machine on a bench: records go in as a journal would store them, frames come out.
 //!
-//! Every record is encoded, read back and applied by the same lines that the program uses, and every
-//! report is judged by what a client decodes from its frame. Nothing here looks into the machine.
+//! Every record is encoded, read back and applied by the same lines that the program uses, and
+//! every report is judged by what a client decodes from its frame. Nothing here looks into the
+//! machine.
 
 #![allow(dead_code, reason = "each test file compiles the bench and uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]

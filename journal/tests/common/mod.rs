@@ -3,7 +3,7 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "each test file is a program of its own and uses a part; a failed step is a failed test"
+    reason = "each test file is a program of its own and uses a part; a failed step fails the test"
 )]
 
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! Where every 256th report of a session stands, so that a number is found in at most 255 hops.
 //!
 //! Open addressing with linear probing; deletion shifts entries back, so a search ends at the first
-//! free slot and never meets a grave. A mark leaves when the ring overwrites its report. The table is
-//! sized for the most reports a ring can hold, so it never fills: load is at most one half.
+//! free slot and never meets a grave. A mark leaves when the ring overwrites its report. The table
+//! is sized for the most reports a ring can hold, so it never fills: load is at most one half.
 
 use crate::vocabulary::units::{Seq, SessionIdx};
 

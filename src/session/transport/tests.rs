@@ -752,7 +752,8 @@ fn any_text_of_a_breach_is_cut_to_its_room() {
     assert_eq!(w.sent(), format!("Terminate(AdminAction, {})", "x".repeat(96)));
 }
 
-/// Anything in any order, with whole frames, damaged frames, time, commits and closings of the gate.
+/// Anything in any order, with whole frames, damaged frames, time, commits and closings of the
+/// gate.
 #[test]
 fn a_random_walk_keeps_the_invariants() {
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
