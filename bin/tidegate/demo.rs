@@ -42,6 +42,9 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 200_000,
           value_parser = clap::value_parser!(u64).range(ORDERS_MIN..=ORDERS_MAX))]
     orders: u64,
+    /// Requests in flight a client
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    window: u32,
     /// Draws the orders
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -59,6 +62,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         orders: args.orders,
         duplicates: 20,
         cancels: 5,
+        window: args.window,
         seed: args.seed,
         kill_per_mille: 500,
     };

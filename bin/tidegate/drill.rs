@@ -22,6 +22,7 @@ pub(crate) mod patience;
 pub(crate) mod site;
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ use crate::output::{error, print};
 
 /// The kill falls between these shares of the orders answered, in thousandths.
 const KILL_PER_MILLE: (u64, u64) = (50, 950);
+/// Requests in flight a client, run by run: the more, the more the kill finds half done.
+const WINDOWS: [u32; 4] = [16, 64, 256, 1024];
 /// Times a run whose kill missed is made again.
 const RETRIES: u32 = 3;
 /// Fewer orders are over before they can be interrupted.
@@ -101,13 +104,24 @@ fn drill(args: &Args) -> Result<ExitCode, String> {
         // To learn after an hour that the file cannot be written would be late.
         record(path, args, &machine, &[], 0)?;
     }
+    // Each row as it comes; with --json standard output is for one object alone.
+    let tell = |text: &str| {
+        if args.json {
+            // Nobody may be reading, and that is no fault.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        } else {
+            let _ = print(text, ExitCode::SUCCESS);
+        }
+    };
+    tell(&line(&HEADINGS));
     let (mut all, mut missed_count) = (Vec::new(), 0);
     for number in 1..=args.runs {
         let findings = one(args, number, &patience, &mut missed_count)?;
-        eprintln!("  {}", row(number, &findings).trim_end());
+        let mut told = row(number, &findings);
         for violation in &findings.violations {
-            eprintln!("      {violation}");
+            let _ = writeln!(told, "      {violation}");
         }
+        tell(&told);
         all.push(findings);
         if let Some(path) = &args.record {
             record(path, args, &machine, &all, missed_count)?;
@@ -118,7 +132,7 @@ fn drill(args: &Args) -> Result<ExitCode, String> {
     Ok(if args.json {
         print(&format!("{}\n", as_json(args, &machine, &all, missed_count)), code)
     } else {
-        print(&as_text(args, &all, missed_count), code)
+        print(&format!("\nverdict: {}\n", summary(args, &all, missed_count)), code)
     })
 }
 
@@ -136,6 +150,7 @@ fn one(
             orders: args.orders,
             duplicates: args.duplicates,
             cancels: 5,
+            window: WINDOWS[usize::try_from(number).unwrap_or(0) % WINDOWS.len()],
             seed,
             kill_per_mille: draw(seed, KILL_PER_MILLE),
         };
@@ -145,7 +160,7 @@ fn one(
             return Ok(findings);
         }
         *missed_count += 1;
-        eprintln!("  run {number}: the kill missed a serving engine; once more");
+        error(&format!("run {number}: the kill missed a serving engine"));
         if retries == RETRIES {
             return Ok(findings);
         }
@@ -178,8 +193,22 @@ fn draw(seed: u64, (from, to): (u64, u64)) -> u64 {
     from + (z ^ (z >> 31)) % (to - from)
 }
 
-const HEADINGS: [&str; 12] = [
+const LEGEND: &str = "
+| column | |
+|---|---|
+| window | requests in flight a client |
+| kill at | share of the orders answered at which the kill was due, drawn |
+| before it | orders accepted before the kill, by the journal index of their reports |
+| resent | requests that died with the engine before they were journaled, and were sent again |
+| recovered | reports that were missed and came by number |
+| compared | reports that had been seen and came again with the same bytes |
+| down ms | from SIGKILL to the first answer of the restarted engine to something new |
+| reconnects | of each client |
+";
+
+const HEADINGS: [&str; 13] = [
     "run",
+    "window",
     "kill at",
     "before it",
     "accepted",
@@ -193,7 +222,7 @@ const HEADINGS: [&str; 12] = [
     "verdict",
 ];
 
-fn cells(number: u64, findings: &Findings) -> [String; 12] {
+fn cells(number: u64, findings: &Findings) -> [String; 13] {
     let f = &findings.figures;
     let reconnects: Vec<String> = f.reconnects.iter().map(u64::to_string).collect();
     let broken: Vec<&str> =
@@ -205,6 +234,7 @@ fn cells(number: u64, findings: &Findings) -> [String; 12] {
     };
     [
         number.to_string(),
+        findings.plan.window.to_string(),
         per_mille(findings.plan.kill_per_mille),
         f.accepted_before.to_string(),
         f.accepted[1].to_string(),
@@ -224,8 +254,8 @@ pub(crate) fn millis(span: Nanos) -> String {
     span.0.div_ceil(1_000_000).to_string()
 }
 
-fn line<T: AsRef<str>>(cells: &[T; 12]) -> String {
-    let widths = [3, 8, 10, 10, 5, 6, 7, 10, 9, 8, 11, 0];
+fn line<T: AsRef<str>>(cells: &[T; 13]) -> String {
+    let widths = [3, 8, 8, 10, 10, 5, 6, 7, 10, 9, 8, 11, 0];
     let mut text = String::new();
     for (cell, width) in cells.iter().zip(widths) {
         // Writing into a String cannot fail.
@@ -252,15 +282,6 @@ fn summary(args: &Args, all: &[Findings], missed_count: u32) -> String {
          lost, {twice} executed twice; {missed_count} kills missed and were made again",
         args.runs
     )
-}
-
-fn as_text(args: &Args, all: &[Findings], missed_count: u32) -> String {
-    let mut text = line(&HEADINGS);
-    for (number, findings) in (1..).zip(all) {
-        text.push_str(&row(number, findings));
-    }
-    let _ = writeln!(text, "\nverdict: {}", summary(args, all, missed_count));
-    text
 }
 
 fn as_json(args: &Args, machine: &Machine, all: &[Findings], missed_count: u32) -> Value {
@@ -305,11 +326,6 @@ fn record(
     for check in all.first().map(|findings| &findings.checks).into_iter().flatten() {
         let _ = writeln!(text, "- {}: {}", check.name, check.sentence);
     }
-    text.push_str(
-        "\n`kill at` is the share of orders answered that was drawn, `before it` the orders \
-         accepted before the\nkill by their journal index, `down ms` the time from SIGKILL to the \
-         first answer of the restarted\nengine to something new, `reconnects` those of each \
-         client.\n",
-    );
+    text.push_str(LEGEND);
     std::fs::write(path, text).map_err(|e| format!("--record {}: {e}", path.display()))
 }

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) duplicates: u32,
     /// Cancels in a hundred orders.
     pub(crate) cancels: u32,
+    /// Requests in flight a client.
+    pub(crate) window: u32,
     /// Draws the orders.
     pub(crate) seed: u64,
     /// The share of orders answered at which the engine is killed, in [1, 999].
@@ -193,6 +195,7 @@ impl Exercise<'_> {
             ("--orders", orders_of(plan.orders, client).to_string()),
             ("--duplicates", plan.duplicates.to_string()),
             ("--cancels", plan.cancels.to_string()),
+            ("--window", plan.window.to_string()),
             ("--seed", plan.seed.wrapping_add(number << 32).to_string()),
             ("--run-id", (client + 1).to_string()),
             ("--reconnect", RECONNECT_SECONDS.to_string()),
