@@ -7,9 +7,11 @@ use std::process::ExitCode;
 
 use tidegate::client::judge::Claim;
 
+use crate::EXIT_USAGE;
 use crate::drill::exercise::{CLIENTS, Plan};
 use crate::drill::findings::{Findings, QUANTILES};
 use crate::drill::patience::{Patience, wall};
+use crate::drill::site::Site;
 use crate::drill::{ORDERS_MAX, ORDERS_MIN, judged, millis};
 use crate::output::{error, print};
 use tidegate::vocabulary::units::Nanos;
@@ -30,7 +32,7 @@ use tidegate::vocabulary::units::Nanos;
 ///     tidegate journal replay /tmp/demo/data
 ///     tidegate verify-history --journal /tmp/demo/data /tmp/demo/histories
 ///
-/// Needs about 400 bytes of memory and 700 of the temporary directory (TMPDIR) an order. Nothing
+/// Needs about 1 KiB of the temporary directory (TMPDIR) an order and 500 MiB. Nothing
 /// is left behind without --keep.
 ///
 /// Exit codes: 0 every claim holds, 1 one is broken or the run failed, 2 the arguments were
@@ -72,8 +74,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         // Nobody may be reading, and that is no fault.
         let _ = writeln!(std::io::stderr(), "{:>3}.{} s  {what}", tenths / 10, tenths % 10);
     };
-    let judged = Patience::new()
-        .and_then(|patience| judged(plan, args.keep.as_deref(), &patience, &mut tell));
+    // Watched before anything is made: ctrl-c leaves nothing behind.
+    let patience = Patience::new();
+    let site = match Site::create(args.keep.as_deref()) {
+        Ok(site) => site,
+        Err(what) => {
+            error(&what);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let judged = patience.and_then(|patience| judged(&site, plan, &patience, &mut tell));
     let findings = match judged {
         Ok(findings) => findings,
         Err(what) => {
@@ -106,8 +116,8 @@ fn as_text(findings: &Findings, took: Nanos) -> String {
     }
     let _ = writeln!(
         text,
-        "\n  ({CLIENTS} clients with full windows on this machine's cores: the length of the queue, \
-         not the\n  speed of the engine; that is measured by perf/)\n"
+        "\n  ({CLIENTS} clients with full windows on this machine's cores: the length of the queue, not \
+         the\n  speed of the engine; that is measured by perf/)\n"
     );
     for check in &findings.checks {
         let word = if check.holds { "holds " } else { "BROKEN" };

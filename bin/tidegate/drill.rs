@@ -23,7 +23,7 @@ pub(crate) mod site;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -34,6 +34,7 @@ use self::findings::{Findings, per_mille};
 use self::machine::Machine;
 use self::patience::Patience;
 use self::site::Site;
+use crate::EXIT_USAGE;
 use crate::output::{error, print};
 
 /// The kill falls between these shares of the orders answered, in thousandths.
@@ -88,7 +89,13 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    match drill(args) {
+    let machine = Machine::read();
+    // To learn after an hour that the file cannot be written would be late.
+    if let Err(what) = record(args, &machine, &[], 0) {
+        error(&what);
+        return ExitCode::from(EXIT_USAGE);
+    }
+    match drill(args, &machine) {
         Ok(code) => code,
         Err(what) => {
             error(&what);
@@ -97,13 +104,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn drill(args: &Args) -> Result<ExitCode, String> {
+fn drill(args: &Args, machine: &Machine) -> Result<ExitCode, String> {
     let patience = Patience::new()?;
-    let machine = Machine::read();
-    if let Some(path) = &args.record {
-        // To learn after an hour that the file cannot be written would be late.
-        record(path, args, &machine, &[], 0)?;
-    }
     // Each row as it comes; with --json standard output is for one object alone.
     let tell = |text: &str| {
         if args.json {
@@ -123,14 +125,12 @@ fn drill(args: &Args) -> Result<ExitCode, String> {
         }
         tell(&told);
         all.push(findings);
-        if let Some(path) = &args.record {
-            record(path, args, &machine, &all, missed_count)?;
-        }
+        record(args, machine, &all, missed_count)?;
     }
     let holds = all.iter().all(Findings::holds);
     let code = if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     Ok(if args.json {
-        print(&format!("{}\n", as_json(args, &machine, &all, missed_count)), code)
+        print(&format!("{}\n", as_json(args, machine, &all, missed_count)), code)
     } else {
         print(&format!("\nverdict: {}\n", summary(args, &all, missed_count)), code)
     })
@@ -154,8 +154,9 @@ fn one(
             seed,
             kill_per_mille: draw(seed, KILL_PER_MILLE),
         };
-        let findings =
-            judged(plan, None, patience, &mut |_| {}).map_err(|e| format!("run {number}: {e}"))?;
+        let findings = Site::create(None)
+            .and_then(|site| judged(&site, plan, patience, &mut |_| {}))
+            .map_err(|e| format!("run {number}: {e}"))?;
         if !findings.is_missed() {
             return Ok(findings);
         }
@@ -168,20 +169,19 @@ fn one(
     }
 }
 
-/// Makes a run and judges it.
+/// Makes a run in a fresh site and judges it.
 pub(crate) fn judged(
+    site: &Site,
     plan: Plan,
-    keep: Option<&Path>,
     patience: &Patience,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Findings, String> {
-    let site = Site::create(keep)?;
-    let ran = exercise(&site, plan, patience, tell)?;
+    let ran = exercise(site, plan, patience, tell)?;
     tell(
         "judgement: the journal is verified and executed again; every frame of every client is \
          held against it",
     );
-    let evidence = evidence::gather(&site, plan.orders, patience)?;
+    let evidence = evidence::gather(site, plan.orders, patience)?;
     Ok(Findings::of(plan, &ran, &evidence))
 }
 
@@ -197,16 +197,18 @@ const LEGEND: &str = "
 | column | |
 |---|---|
 | window | requests in flight a client |
-| kill at | share of the orders answered at which the kill was due, drawn |
+| kill at | share of the orders answered at which the kill was due, drawn; it came earlier if a \
+client was about to finish |
 | before it | orders accepted before the kill, by the journal index of their reports |
 | resent | requests that died with the engine before they were journaled, and were sent again |
 | recovered | reports that were missed and came by number |
 | compared | reports that had been seen and came again with the same bytes |
+| up ms | from SIGKILL to the restarted engine listening, its journal replayed |
 | down ms | from SIGKILL to the first answer of the restarted engine to something new |
 | reconnects | of each client |
 ";
 
-const HEADINGS: [&str; 13] = [
+const HEADINGS: [&str; 14] = [
     "run",
     "window",
     "kill at",
@@ -217,12 +219,13 @@ const HEADINGS: [&str; 13] = [
     "resent",
     "recovered",
     "compared",
+    "up ms",
     "down ms",
     "reconnects",
     "verdict",
 ];
 
-fn cells(number: u64, findings: &Findings) -> [String; 13] {
+fn cells(number: u64, findings: &Findings) -> [String; 14] {
     let f = &findings.figures;
     let reconnects: Vec<String> = f.reconnects.iter().map(u64::to_string).collect();
     let broken: Vec<&str> =
@@ -243,6 +246,7 @@ fn cells(number: u64, findings: &Findings) -> [String; 13] {
         f.resent.to_string(),
         f.recovered.to_string(),
         f.compared.to_string(),
+        millis(f.listening_after),
         f.served_after.map_or_else(|| "-".to_owned(), millis),
         reconnects.join(" "),
         verdict,
@@ -254,8 +258,8 @@ pub(crate) fn millis(span: Nanos) -> String {
     span.0.div_ceil(1_000_000).to_string()
 }
 
-fn line<T: AsRef<str>>(cells: &[T; 13]) -> String {
-    let widths = [3, 8, 8, 10, 10, 5, 6, 7, 10, 9, 8, 11, 0];
+fn line<T: AsRef<str>>(cells: &[T; 14]) -> String {
+    let widths = [3, 8, 8, 10, 10, 5, 6, 7, 10, 9, 7, 8, 11, 0];
     let mut text = String::new();
     for (cell, width) in cells.iter().zip(widths) {
         // Writing into a String cannot fail.
@@ -298,12 +302,12 @@ fn as_json(args: &Args, machine: &Machine, all: &[Findings], missed_count: u32) 
 
 /// Writes the table as it stands; a drill that broke off leaves its finished runs.
 fn record(
-    path: &Path,
     args: &Args,
     machine: &Machine,
     all: &[Findings],
     missed_count: u32,
 ) -> Result<(), String> {
+    let Some(path) = &args.record else { return Ok(()) };
     let Args { runs, orders, duplicates, seed, .. } = args;
     let mut text = format!(
         "# Crash drill\n\nGenerated by `tidegate drill --runs {runs} --orders {orders} \

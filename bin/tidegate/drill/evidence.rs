@@ -22,7 +22,7 @@ use tidegate::wire::decode::{Outbound, decode_outbound};
 use tidegate::wire::frame::split;
 
 use super::child::{Child, Errors};
-use super::exercise::{CLIENTS, reading_bound};
+use super::exercise::{CLIENTS, long};
 use super::patience::Patience;
 use super::site::Site;
 
@@ -55,7 +55,7 @@ pub(crate) struct Split {
     /// When the first report of something that happened after the restart came.
     pub(crate) served_again: Option<Nanos>,
     /// The highest number seen, to tell first from again.
-    highest: u64,
+    pub(super) highest: u64,
 }
 
 /// Reads everything.
@@ -64,11 +64,7 @@ pub(crate) fn gather(site: &Site, orders: u64, patience: &Patience) -> Result<Ev
         let data = site.data().display().to_string();
         let arguments = ["journal", command, "--json", &data].map(str::to_owned);
         let name = format!("journal {command}");
-        Child::start(&name, &arguments, Errors::Lines)?.await_key(
-            patience,
-            key,
-            reading_bound(orders),
-        )
+        Child::start(&name, &arguments, Errors::Lines)?.await_key(patience, key, long(orders))
     };
     let verified = ask("verify", "sound")?;
     let replayed = ask("replay", "output_digest")?;

@@ -243,14 +243,13 @@ impl Exercise<'_> {
         Ok(results)
     }
 
-    /// Bound of a step that takes the longer the more orders there are.
     fn long(&self) -> Duration {
-        START_BOUND + Duration::from_secs(self.plan.orders / RATE_MIN)
+        long(self.plan.orders)
     }
 }
 
-/// Bound of reading all that a run of `orders` left behind.
-pub(super) fn reading_bound(orders: u64) -> Duration {
+/// Bound of a step that takes the longer the more orders there are.
+pub(super) fn long(orders: u64) -> Duration {
     START_BOUND + Duration::from_secs(orders / RATE_MIN)
 }
 

@@ -310,3 +310,114 @@ fn replay_equal(f: &Figures, ran: &Ran, evidence: &Evidence) -> Check {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdrhistogram::Histogram;
+    use tidegate::client::judge::Verdict;
+
+    /// A run without a fault: a hundred orders of each client, half of them before the kill.
+    fn honest() -> (Plan, Ran, Evidence) {
+        let plan = Plan {
+            orders: 400,
+            duplicates: 20,
+            cancels: 5,
+            window: 16,
+            seed: 1,
+            kill_per_mille: 500,
+        };
+        let client = json!({ "counts": {
+            "accepted": 99, "answered_by_status": 1, "without_an_outcome": 0, "reconnects": 1,
+            "duplicates_old_number": 10, "duplicates_new_number": 10, "duplicates_answered": 10,
+            "resent_after_a_loss": 3, "unexpected_answers": 0,
+        }});
+        let ran = Ran {
+            killed: Nanos(1_000),
+            listening: Nanos(2_000),
+            clients: vec![client; 4],
+            stopped: json!({
+                "stopped": { "index": 500 }, "output_digest": "0a", "state_digest": "0b",
+            }),
+        };
+        let mut verdict = Verdict::default();
+        verdict.figures.accepted_unique = 400;
+        verdict.figures.replays_compared = 7;
+        let line = Split {
+            connects: 2,
+            accepted_before: 50,
+            accepted_after: 50,
+            recovered: 2,
+            served_again: Some(Nanos(3_000)),
+            ..Split::default()
+        };
+        let evidence = Evidence {
+            verified: json!({ "sound": true, "records": 500, "end": "zeros follow" }),
+            replayed: json!({
+                "index": 500, "keys": 400, "output_digest": "0a", "state_digest": "0b",
+                "trades": 9,
+            }),
+            verdict,
+            restart_index: Some(250),
+            lines: vec![line; 4],
+            service: Histogram::new(3).unwrap(),
+        };
+        (plan, ran, evidence)
+    }
+
+    #[track_caller]
+    fn check(broken: &[&str], is_missed: bool, change: impl FnOnce(&mut Ran, &mut Evidence)) {
+        let (plan, mut ran, mut evidence) = honest();
+        change(&mut ran, &mut evidence);
+        let findings = Findings::of(plan, &ran, &evidence);
+        let found: Vec<&str> =
+            findings.checks.iter().filter(|check| !check.holds).map(|check| check.name).collect();
+        assert_eq!(found, broken);
+        assert_eq!(findings.holds(), broken.is_empty());
+        assert_eq!(findings.is_missed(), is_missed);
+    }
+
+    fn count(ran: &mut Ran, name: &str, value: u64) {
+        ran.clients[2]["counts"][name] = value.into();
+    }
+
+    #[test]
+    fn every_witness_can_break_its_claim() {
+        let (accepted, serving) = ("accepted-is-unique", "killed-while-serving");
+        let (replay, answered) = ("replay-is-live", "duplicates-answered");
+        check(&[], false, |_, _| {});
+        // The orders: by the clients, the judge, the replayed engine.
+        check(&[accepted], false, |r, _| count(r, "accepted", 98));
+        check(&[accepted], false, |r, _| count(r, "without_an_outcome", 1));
+        check(&[accepted], false, |_, e| e.verdict.figures.accepted_unique = 401);
+        check(&[accepted], false, |_, e| e.replayed["keys"] = 399.into());
+        // A kill that hit nothing, in each way it can be seen; alone it is a miss.
+        check(&[serving], true, |r, _| count(r, "reconnects", 0));
+        check(&[serving], true, |_, e| e.lines[3].accepted_after = 0);
+        check(&[serving], true, |_, e| e.lines[3].accepted_before = 0);
+        check(&[serving], true, |_, e| e.restart_index = None);
+        check(&[serving], true, |_, e| e.lines.truncate(3));
+        check(&[accepted, serving], false, |r, _| {
+            count(r, "reconnects", 0);
+            count(r, "accepted", 98);
+        });
+        check(&[answered], false, |r, _| count(r, "duplicates_answered", 9));
+        check(&[answered], false, |r, _| count(r, "unexpected_answers", 1));
+        check(&["recovered-by-number"], false, |_, e| e.verdict.figures.replays_compared = 0);
+        check(&["journal-clean"], false, |_, e| e.verified["sound"] = false.into());
+        check(&["journal-clean"], false, |_, e| e.verified = json!({}));
+        check(&[replay], false, |_, e| e.replayed["index"] = 499.into());
+        check(&[replay], false, |_, e| e.replayed["output_digest"] = "0c".into());
+        check(&[replay], false, |r, _| r.stopped["state_digest"] = "0c".into());
+        // Two that are missing are not two that agree.
+        check(&[replay], false, |r, e| {
+            r.stopped["output_digest"] = Value::Null;
+            e.replayed["output_digest"] = Value::Null;
+        });
+    }
+
+    #[test]
+    fn a_share_is_shown_as_it_is_meant() {
+        assert_eq!([per_mille(50), per_mille(500), per_mille(949)], ["5.0 %", "50.0 %", "94.9 %"]);
+    }
+}

@@ -17,10 +17,14 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// From now on SIGINT, SIGTERM and SIGHUP end the next wait instead of the process.
+    /// From now on SIGINT, SIGTERM and SIGHUP end the next wait instead of the process; a second
+    /// one ends the process at once, and its guarded children with it.
     pub(crate) fn new() -> Result<Self, String> {
         let is_asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // In this order: the first signal finds the flag down and raises it.
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&is_asked))
+                .map_err(|e| format!("cannot watch signals: {e}"))?;
             signal_hook::flag::register(signal, Arc::clone(&is_asked))
                 .map_err(|e| format!("cannot watch signals: {e}"))?;
         }

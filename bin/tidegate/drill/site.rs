@@ -39,11 +39,14 @@ impl Site {
             Some(dir) => dir.to_owned(),
             None => temporary()?,
         };
-        let failed = |e: std::io::Error| format!("{}: {e}", dir.display());
+        let what = if keep.is_some() { "--keep " } else { "" };
+        let failed = |e: std::io::Error| format!("{what}{}: {e}", dir.display());
         if dir.exists() && fs::read_dir(&dir).map_err(failed)?.next().is_some() {
-            return Err(format!("{}: expected a new or empty directory", dir.display()));
+            return Err(format!("{what}{}: expected a new or empty directory", dir.display()));
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+        let mut builder = fs::DirBuilder::new();
+        // A temporary directory that is missing is somebody's mistake, not to be made here.
+        builder.mode(0o700).recursive(keep.is_some()).create(&dir).map_err(failed)?;
         // An absolute path means the same in a message read later.
         let dir = fs::canonicalize(&dir).map_err(failed)?;
         let site = Self { dir, is_kept: keep.is_some() };
