@@ -83,7 +83,7 @@ mod tests {
     fn a_wait_ends_with_what_was_found_or_says_what_was_missing() {
         let patience = Patience::new().unwrap();
         let mut looks = 0;
-        let found = patience.wait("a third look", Duration::from_secs(60), || {
+        let found = patience.wait("a third look", Duration::from_mins(1), || {
             looks += 1;
             Ok((looks == 3).then_some(looks))
         });
@@ -91,10 +91,10 @@ mod tests {
         let late: Result<(), _> = patience.wait("nothing", Duration::ZERO, || Ok(None));
         assert_eq!(late, Err("timed out after 0 s: nothing".to_owned()));
         let failed: Result<(), _> =
-            patience.wait("nothing", Duration::from_secs(60), || Err("it died".to_owned()));
+            patience.wait("nothing", Duration::from_mins(1), || Err("it died".to_owned()));
         assert_eq!(failed, Err("it died".to_owned()));
         patience.is_asked.store(true, Ordering::Relaxed);
-        let stopped: Result<(), _> = patience.wait("x", Duration::from_secs(60), || Ok(None));
+        let stopped: Result<(), _> = patience.wait("x", Duration::from_mins(1), || Ok(None));
         assert_eq!(stopped, Err("interrupted while waiting for x".to_owned()));
         assert!(patience.check().is_err());
     }
