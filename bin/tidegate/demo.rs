@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    let judged = patience.and_then(|patience| judged(&site, plan, &patience, &mut tell));
+    let judged = patience.and_then(|patience| judged(&site, |_| plan, &patience, &mut tell));
     let findings = match judged {
         Ok(findings) => findings,
         Err(what) => {

@@ -43,6 +43,7 @@ const KILL_PER_MILLE: (u64, u64) = (50, 950);
 const WINDOWS: [u32; 4] = [16, 64, 256, 1024];
 /// Times a run whose kill missed is made again.
 const RETRIES: u32 = 3;
+const MISSED: &str = "the kill missed: a client was done before it; the run shows nothing";
 /// Fewer orders are over before they can be interrupted.
 pub(crate) const ORDERS_MIN: u64 = 20_000;
 pub(crate) const ORDERS_MAX: u64 = 5_000_000;
@@ -136,53 +137,63 @@ fn drill(args: &Args, machine: &Machine) -> Result<ExitCode, String> {
     })
 }
 
-/// One run, made again while its kill misses; a miss that stays is a broken claim.
+/// The run with this number.
 fn one(
     args: &Args,
     number: u64,
     patience: &Patience,
     missed_count: &mut u32,
 ) -> Result<Findings, String> {
-    let mut retries = 0;
-    loop {
-        let seed = args.seed.wrapping_add(number << 40).wrapping_add(u64::from(retries) << 56);
-        let plan = Plan {
+    let plan_of = |retry: u32| {
+        let seed = args.seed.wrapping_add(number << 40).wrapping_add(u64::from(retry) << 56);
+        Plan {
             orders: args.orders,
             duplicates: args.duplicates,
             cancels: 5,
             window: WINDOWS[usize::try_from(number).unwrap_or(0) % WINDOWS.len()],
             seed,
             kill_per_mille: draw(seed, KILL_PER_MILLE),
-        };
-        let findings = Site::create(None)
-            .and_then(|site| judged(&site, plan, patience, &mut |_| {}))
-            .map_err(|e| format!("run {number}: {e}"))?;
-        if !findings.is_missed() {
-            return Ok(findings);
         }
-        *missed_count += 1;
-        error(&format!("run {number}: the kill missed a serving engine"));
-        if retries == RETRIES {
-            return Ok(findings);
+    };
+    let mut tell = |what: &str| {
+        if what == MISSED {
+            *missed_count += 1;
+            error(&format!("run {number}: {what}"));
         }
-        retries += 1;
-    }
+    };
+    Site::create(None)
+        .and_then(|site| judged(&site, plan_of, patience, &mut tell))
+        .map_err(|e| format!("run {number}: {e}"))
 }
 
-/// Makes a run in a fresh site and judges it.
+/// Makes a run and judges it. While its kill misses, it is made again, a few times at most; a miss
+/// that stays is a broken claim. `plan_of` is asked with the number of misses before.
 pub(crate) fn judged(
     site: &Site,
-    plan: Plan,
+    plan_of: impl Fn(u32) -> Plan,
     patience: &Patience,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Findings, String> {
-    let ran = exercise(site, plan, patience, tell)?;
-    tell(
-        "judgement: the journal is verified and executed again; every frame of every client is \
-         held against it",
-    );
-    let evidence = evidence::gather(site, plan.orders, patience)?;
-    Ok(Findings::of(plan, &ran, &evidence))
+    let mut misses = 0;
+    loop {
+        let plan = plan_of(misses);
+        let ran = exercise(site, plan, patience, tell)?;
+        tell(
+            "judgement: the journal is verified and executed again; every frame of every client \
+             is held against it",
+        );
+        let evidence = evidence::gather(site, plan.orders, patience)?;
+        let findings = Findings::of(plan, &ran, &evidence);
+        if !findings.is_missed() {
+            return Ok(findings);
+        }
+        tell(MISSED);
+        if misses == RETRIES {
+            return Ok(findings);
+        }
+        misses += 1;
+        site.renew()?;
+    }
 }
 
 /// In `[from, to)`, from a seed (the finisher of splitmix64).
@@ -283,7 +294,7 @@ fn summary(args: &Args, all: &[Findings], missed_count: u32) -> String {
     let twice: u64 = all.iter().map(|findings| findings.figures.twice).sum();
     format!(
         "every claim held in {held} of {} runs: {orders} orders accepted, {lost} acknowledged and \
-         lost, {twice} executed twice; {missed_count} kills missed and were made again",
+         lost, {twice} executed twice; {missed_count} kills missed",
         args.runs
     )
 }

@@ -49,7 +49,7 @@ impl Child {
         let mut process = Command::new(std::env::current_exe().map_err(failed)?)
             .args(["guard", "--parent", &std::process::id().to_string(), "--"])
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(match errors {
                 Errors::Log(file) => Stdio::from(file),
@@ -113,6 +113,11 @@ impl Child {
         patience.wait(&step, bound, || {
             process.try_wait().map_err(|e| format!("cannot wait for {name}: {e}"))
         })
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn close_input(&mut self) {
+        drop(self.process.stdin.take());
     }
 
     /// Whether it still runs.

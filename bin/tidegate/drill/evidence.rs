@@ -97,17 +97,19 @@ fn histories(dir: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// Where the second engine began.
+/// Where the second engine began: the one EpochStart behind the first request.
 fn restart_index(data: &Path) -> Result<Option<u64>, String> {
     let mut reader = Reader::open(data).map_err(|e| e.to_string())?;
-    let mut starts = Vec::new();
+    let (mut has_requests, mut starts) = (false, Vec::new());
     while let Some((_, record)) = reader.next().map_err(|e| e.to_string())? {
-        if RecordKind::from_stored(record.kind) == Some(RecordKind::EpochStart) {
-            starts.push(record.index);
+        match RecordKind::from_stored(record.kind) {
+            Some(RecordKind::ClientMessage) => has_requests = true,
+            Some(RecordKind::EpochStart) if has_requests => starts.push(record.index),
+            _ => {}
         }
     }
     Ok(match starts[..] {
-        [_, second] => Some(second),
+        [restart] => Some(restart),
         _ => None,
     })
 }

@@ -35,8 +35,9 @@ const PORT_MIN: u16 = 10_240;
 const PORT_END_DEFAULT: u16 = 32_768;
 /// Reports asked for again after the reconnect although they were seen, to be compared.
 const OVERLAP: u32 = 1024;
-/// A client that has this share of its orders answered is about to end: kill before it does.
-const CLIENT_PER_MILLE_MAX: u64 = 985;
+/// A client with no more orders than this left, or 1.5 % of them if that is more, is about to end:
+/// the kill comes before it does.
+const ORDERS_LEFT_MIN: u64 = 2000;
 /// Bounds of the steps that do not depend on the number of orders.
 const START_BOUND: Duration = Duration::from_mins(1);
 const END_BOUND: Duration = Duration::from_secs(30);
@@ -80,6 +81,36 @@ struct Exercise<'a> {
     plan: Plan,
     patience: &'a Patience,
     tell: &'a mut dyn FnMut(&str),
+}
+
+/// A client and how far it is known to be.
+struct Client {
+    child: Child,
+    orders: u64,
+    answered: u64,
+    /// Its figures, once it is done.
+    result: Option<Value>,
+}
+
+impl Client {
+    /// Reads what it has told; a client that broke off is an error.
+    fn listen(&mut self) -> Result<(), String> {
+        while self.result.is_none()
+            && let Some(line) = self.child.try_next()?
+        {
+            let resolved = line.get("resolved").and_then(Value::as_u64);
+            self.answered = resolved.unwrap_or(self.answered);
+            if line.get("counts").is_some() {
+                self.result = Some(line);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_near_its_end(&self) -> bool {
+        let left_min = ORDERS_LEFT_MIN.max(self.orders * 15 / 1000);
+        self.answered + left_min >= self.orders
+    }
 }
 
 /// Runs it to the end; an error says which step failed.
@@ -127,7 +158,7 @@ impl Exercise<'_> {
              kill",
             listening.since(killed).0 / 1_000_000
         ));
-        let results = self.await_clients(&mut clients)?;
+        let results = self.await_clients(clients)?;
         (self.tell)(
             "recovery: clients logged on again, asked for what they missed by number, sent again \
              what never happened, and went on",
@@ -163,19 +194,28 @@ impl Exercise<'_> {
         Child::start("the engine", &arguments, Errors::Log(self.site.log()?))
     }
 
-    fn start_clients(&mut self, address: &str) -> Result<Vec<Child>, String> {
-        // Client n is of firm n % 2 by its key; ClOrdIDs of different runs never meet.
-        (0..CLIENTS)
-            .map(|client| {
-                let arguments = self.client_arguments(client, address)?;
-                let name = format!("client {}", client + 1);
-                Child::start(&name, &arguments, Errors::Lines)
-            })
-            .collect()
+    fn start_clients(&mut self, address: &str) -> Result<Vec<Client>, String> {
+        let mut clients = Vec::new();
+        for client in 0..CLIENTS {
+            let arguments = self.client_arguments(client, address)?;
+            let name = format!("client {}", client + 1);
+            let child = Child::start(&name, &arguments, Errors::Lines)?;
+            let orders = orders_of(self.plan.orders, client);
+            clients.push(Client { child, orders, answered: 0, result: None });
+        }
+        // All are up before the first order: none may be done before another begins.
+        for client in &mut clients {
+            client.child.await_key(self.patience, "settled", START_BOUND)?;
+        }
+        for client in &mut clients {
+            client.child.close_input();
+        }
+        Ok(clients)
     }
 
     fn client_arguments(&self, client: u32, address: &str) -> Result<Vec<String>, String> {
         let plan = &self.plan;
+        // Firms take turns; each client's run id keeps its ClOrdIDs apart.
         let number = u64::from(client);
         let (firm, octet, accounts) = if client.is_multiple_of(2) {
             ("firm-a", "a1", "1001,1002")
@@ -185,8 +225,16 @@ impl Exercise<'_> {
         let secret = self.site.dir().join(format!("{firm}.secret"));
         std::fs::write(&secret, octet.repeat(32))
             .map_err(|e| format!("{}: {e}", secret.display()))?;
-        let flags =
-            words(&["load", "--json", "--progress", "--connections", "1", "--idle", "park"]);
+        let flags = words(&[
+            "load",
+            "--json",
+            "--progress",
+            "--hold",
+            "--connections",
+            "1",
+            "--idle",
+            "park",
+        ]);
         let options = [
             ("--address", address.to_owned()),
             ("--key-id", firm.to_owned()),
@@ -208,33 +256,32 @@ impl Exercise<'_> {
     }
 
     /// Waits for the moment of the kill; how many orders were answered by then.
-    fn await_kill(&mut self, clients: &mut [Child]) -> Result<u64, String> {
+    fn await_kill(&mut self, clients: &mut [Client]) -> Result<u64, String> {
         let Plan { orders, kill_per_mille, .. } = self.plan;
         let target = orders * kill_per_mille / 1000;
-        let mut answered = vec![0; clients.len()];
         let step = format!("{target} of {orders} orders to be answered");
         self.patience.wait(&step, self.long(), || {
-            let mut is_near_its_end = false;
-            for (number, (client, answered)) in (0_u32..).zip(clients.iter_mut().zip(&mut answered))
-            {
-                while let Some(line) = client.try_next()? {
-                    *answered = line.get("resolved").and_then(Value::as_u64).unwrap_or(*answered);
-                }
-                let most = orders_of(orders, number) * CLIENT_PER_MILLE_MAX / 1000;
-                is_near_its_end |= *answered >= most;
+            for client in &mut *clients {
+                client.listen()?;
             }
-            let all: u64 = answered.iter().sum();
-            let is_due = is_near_its_end || all >= target;
-            Ok((is_due && answered.iter().all(|&count| count > 0)).then_some(all))
+            let all: u64 = clients.iter().map(|client| client.answered).sum();
+            // A client that is done already makes this a miss, which the evidence will show.
+            let is_done = clients.iter().any(|client| client.result.is_some());
+            let is_due = all >= target || clients.iter().any(Client::is_near_its_end);
+            let has_all_begun = clients.iter().all(|client| client.answered > 0);
+            Ok((is_done || (is_due && has_all_begun)).then_some(all))
         })
     }
 
-    fn await_clients(&mut self, clients: &mut [Child]) -> Result<Vec<Value>, String> {
+    fn await_clients(&mut self, clients: Vec<Client>) -> Result<Vec<Value>, String> {
         let bound = self.long();
         let mut results = Vec::new();
-        for client in clients {
-            results.push(client.await_key(self.patience, "counts", bound)?);
-            let status = client.await_end(self.patience, END_BOUND)?;
+        for Client { mut child, result, .. } in clients {
+            results.push(match result {
+                Some(result) => result,
+                None => child.await_key(self.patience, "counts", bound)?,
+            });
+            let status = child.await_end(self.patience, END_BOUND)?;
             // Exit code 1 is an order without an outcome: the evidence says which, and is judged.
             if status.code().is_none_or(|code| code > 1) {
                 return Err(format!("a client ended by {}", end_words(status)));

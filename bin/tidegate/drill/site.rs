@@ -44,14 +44,21 @@ impl Site {
         if dir.exists() && fs::read_dir(&dir).map_err(failed)?.next().is_some() {
             return Err(format!("{what}{}: expected a new or empty directory", dir.display()));
         }
-        let mut builder = fs::DirBuilder::new();
         // A temporary directory that is missing is somebody's mistake, not to be made here.
-        builder.mode(0o700).recursive(keep.is_some()).create(&dir).map_err(failed)?;
+        builder().recursive(keep.is_some()).create(&dir).map_err(failed)?;
         // An absolute path means the same in a message read later.
         let dir = fs::canonicalize(&dir).map_err(failed)?;
         let site = Self { dir, is_kept: keep.is_some() };
         fs::create_dir(site.histories()).map_err(|e| format!("{}: {e}", site.dir.display()))?;
         Ok(site)
+    }
+
+    /// Removes everything in it, for a run that is made again.
+    pub(crate) fn renew(&self) -> Result<(), String> {
+        fs::remove_dir_all(&self.dir)
+            .and_then(|()| builder().create(&self.dir))
+            .and_then(|()| fs::create_dir(self.histories()))
+            .map_err(|e| format!("{}: {e}", self.dir.display()))
     }
 
     /// Writes the configuration for a run of `orders`.
@@ -106,6 +113,13 @@ impl Drop for Site {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// What is inside is the user's alone.
+fn builder() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700);
+    builder
 }
 
 fn temporary() -> Result<PathBuf, String> {
@@ -166,6 +180,8 @@ mod tests {
             assert!(config.local.report_ring_bytes >= REPORT_RING_BYTES_MIN);
             assert!(u64::from(config.logical.capacities.key_count_max) > orders);
             assert!(config.has_demo_keys());
+            site.renew().unwrap();
+            assert!(site.histories().is_dir() && !site.config().exists());
             let dir = site.dir().to_owned();
             drop(site);
             assert!(!dir.exists(), "a temporary site is removed");

@@ -59,7 +59,7 @@ impl Clock {
 }
 
 /// What the loop is told besides its connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) idle: Idle,
     /// Without an answer for this long, the run ends.
@@ -67,13 +67,15 @@ pub(super) struct Settings {
     pub(super) orders: u64,
     /// Whether progress is told line by line instead of shown as a bar.
     pub(super) has_progress_lines: bool,
+    /// While it is up, no order is sent.
+    pub(super) is_held: Arc<AtomicBool>,
 }
 
 /// Runs until every connection has ended; how long orders were on their way.
 pub(super) fn drive(
     poll: &mut Poll,
     connections: &mut [Connection<'_>],
-    settings: Settings,
+    settings: &Settings,
     clock: Clock,
     figures: &mut Figures,
 ) -> io::Result<Nanos> {
@@ -105,7 +107,12 @@ pub(super) fn drive(
         is_busy = done > 0;
         let now = clock.now();
         if start.is_none() && connections.iter().all(Connection::is_settled) {
-            start = Some(now);
+            shown.tell_settled();
+            if !settings.is_held.load(Ordering::Relaxed) {
+                start = Some(now);
+            }
+            // Waiting to begin is no stall.
+            progress.1 = now;
         }
         if progress.0 != figures.resolved {
             progress = (figures.resolved, now);
@@ -198,13 +205,16 @@ struct Lines {
     step: u64,
     /// Orders at which the next line is due.
     next: Cell<u64>,
+    was_settled: Cell<bool>,
 }
 
 impl Progress {
-    fn new(settings: Settings) -> Self {
-        let lines = settings
-            .has_progress_lines
-            .then(|| Lines { step: (settings.orders / PROGRESS_LINES).max(1), next: Cell::new(1) });
+    fn new(settings: &Settings) -> Self {
+        let lines = settings.has_progress_lines.then(|| Lines {
+            step: (settings.orders / PROGRESS_LINES).max(1),
+            next: Cell::new(1),
+            was_settled: Cell::new(false),
+        });
         let target = if io::stderr().is_terminal() && lines.is_none() {
             ProgressDrawTarget::stderr()
         } else {
@@ -218,13 +228,18 @@ impl Progress {
         Self { bar, shown: Cell::new(Nanos(0)), lines }
     }
 
+    /// Every connection has logged on, or never will.
+    fn tell_settled(&self) {
+        if self.lines.as_ref().is_some_and(|lines| !lines.was_settled.replace(true)) {
+            tell(&json!({ "settled": true }));
+        }
+    }
+
     fn show(&self, now: Nanos, figures: &Figures) {
         let resolved = figures.resolved;
         if let Some(lines) = self.lines.as_ref().filter(|lines| resolved >= lines.next.get()) {
             lines.next.set(resolved + lines.step);
-            let line = json!({ "resolved": resolved, "reconnects": figures.reconnects });
-            // Nobody may be reading, and that is no fault.
-            let _ = writeln!(io::stderr().lock(), "{line}");
+            tell(&json!({ "resolved": resolved, "reconnects": figures.reconnects }));
         }
         if now.since(self.shown.get()) >= PROGRESS_EVERY {
             self.shown.set(now);
@@ -235,4 +250,9 @@ impl Progress {
     fn clear(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn tell(line: &serde_json::Value) {
+    // Nobody may be reading, and that is no fault.
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
