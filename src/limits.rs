@@ -31,6 +31,8 @@ pub const REPORT_BYTES_MAX: usize = 4 + 8 + 132;
 
 /// How far above the expected number a client may jump (ruling F11).
 pub const SEQ_JUMP_MAX: u64 = 1_000_000;
+/// Inbound numbers remembered over all sessions: 9 GiB, and no more from a damaged journal.
+pub const REMEMBERED_COUNT_MAX: u64 = 1 << 30;
 /// Expired keys removed at each apply.
 pub const KEYS_EXPIRED_A_STEP_MAX: u32 = 2;
 /// Records between two StateHash records.
@@ -64,6 +66,8 @@ pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
 /// Reports of one Retransmission batch.
 pub const RETRANSMIT_BATCH_MAX: u32 = 256;
 
+/// Logical sessions of one engine.
+pub const SESSION_COUNT_MAX: u32 = 1 << 16;
 /// Owners, instruments and accounts of one engine.
 pub const OWNER_COUNT_MAX: usize = 1024;
 /// See [`OWNER_COUNT_MAX`].

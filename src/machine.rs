@@ -143,7 +143,8 @@ impl Machine {
         assert!(!self.engine.is_matching(), "the last record was not resumed to its end");
         self.check_order(record)?;
         let span = record.time.since(self.time);
-        // The time before an epoch is not active, and a pad before its EpochStart carries its epoch.
+        // The time before an epoch is not active, and a pad before its EpochStart carries its
+        // epoch.
         let is_start = matches!(record.body, RecordBody::EpochStart { .. });
         if !is_start && record.epoch == self.epoch {
             self.active = self.active.saturating_add(span);

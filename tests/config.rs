@@ -143,6 +143,15 @@ fn a_written_value_does_not_give_way_to_its_neighbour() {
         "[capacities]\norder_count_max = 2048\nkey_count_max = 1024",
         &["2: capacities.order_count_max: expected an integer in [64, 1024]; came 2048"],
     );
+    // What the machine cannot be founded with is refused before a journal is.
+    check(
+        "[capacities]\norder_count_max = 8_388_609\nkey_count_max = 16_777_216",
+        &["2: capacities.order_count_max: expected an integer in [64, 8388608]; came 8388609"],
+    );
+    check(
+        "[capacities]\nresend_window = 32_768\nsession_count_max = 65_536",
+        &["2: capacities.resend_window: expected a power of two in [64, 16384]; came 32768"],
+    );
 }
 
 #[test]

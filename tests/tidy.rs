@@ -8,6 +8,8 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test --test tidy` writes the tables of `src/engine/README.md` anew.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,10 +27,8 @@ const LINES_MAX: usize = 500;
 const TEST_LINES_MAX: usize = 900;
 
 /// Files above `LINES_MAX`: none may grow beyond what stands here, and no other may come.
-const LONG_FILES: [(&str, usize, &str); 2] = [
-    ("src/engine/apply.rs", 503, "one request through all gates is read in one piece"),
-    ("src/session/logical.rs", 541, "remembered requests are to become a file of their own"),
-];
+const LONG_FILES: [(&str, usize, &str); 1] =
+    [("src/engine/apply.rs", 503, "one request through all gates is read in one piece")];
 
 /// Where `unsafe` may stand.
 const UNSAFE_FILES: [&str; 3] =
@@ -96,7 +96,8 @@ const PARTS: [Part; 14] = [
            imports: Some(&["vocabulary", "limits", "wire", "session", "engine", "machine"]),
            has_journal: true, has_outside: false },
     Part { paths: &["telemetry/"], imports: Some(&[]), has_journal: false, has_outside: false },
-    Part { paths: &["config/"], imports: Some(&["vocabulary", "limits"]),
+    // The tables themselves tell how many bytes a setting costs, and their own bounds.
+    Part { paths: &["config/"], imports: Some(&["vocabulary", "limits", "session", "engine"]),
            has_journal: false, has_outside: true },
     Part { paths: &["shell/", "lib.rs"], imports: None, has_journal: true, has_outside: true },
 ];
@@ -231,7 +232,10 @@ fn every_part_imports_only_what_stands_to_its_left() {
                     fault(word);
                 }
             }
-            if !part.has_journal && words_behind(code, "journal::").next().is_some() {
+            // Prefetching is a hint to the processor, beside the other code that cannot be safe.
+            if !part.has_journal
+                && words_behind(code, "journal::").any(|word| word != "prefetch_read")
+            {
                 fault("the journal crate");
             }
             for name in OUTSIDE.iter().filter(|_| !part.has_outside) {

@@ -221,7 +221,7 @@ fn write_log(notices: &Receiver<Notice>) {
             Notice::Serving { epoch, index } => info!(%epoch, %index, "serving"),
             Notice::Established { session } => info!(%session, "established"),
             Notice::Ended { session, why } => info!(%session, "{why}"),
-            Notice::Refused { why } => warn!("{why}"),
+            Notice::Refused { peer, why } => warn!(?peer, "refused: {why}"),
             Notice::SlowReader { session } => warn!(%session, "closed: reads too slowly"),
             Notice::GateShut { cause } => warn!(cause = cause.name(), "gate shut"),
             Notice::KeysNearlyFull => warn!("key table nearly full: orders will be refused"),

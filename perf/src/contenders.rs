@@ -29,7 +29,8 @@ use crate::verdict::Gate;
 const SOCKPERF: &str = "sockperf";
 pub(crate) const F0: &str = "F0";
 const F1: &str = "F1";
-pub(crate) const ENGINE: &str = "engine";
+const ENGINE: &str = "engine";
+const BASELINE: &str = "baseline";
 pub(crate) const F0_TWIN: &str = "F0-twin";
 
 /// One row of a run.
@@ -48,6 +49,7 @@ pub(crate) const CONTENDERS: &[Entry] = &[
     Entry { name: F0, what: "raw recv loop", start: |s| start_floor(F0, FloorKind::F0, s) },
     Entry { name: F1, what: "mio poll loop", start: |s| start_floor(F1, FloorKind::F1, s) },
     Entry { name: ENGINE, what: "order to ExecutionReportNew", start: engine::start },
+    Entry { name: BASELINE, what: "another build of it", start: engine::start_baseline },
     Entry { name: F0_TWIN, what: "F0 again", start: |s| start_floor(F0_TWIN, FloorKind::F0, s) },
 ];
 
@@ -69,6 +71,8 @@ pub(crate) const COMPARISONS: &[Comparison] = &[
     // Goal 1: an order costs at most a tenth more than the same bytes through the same loop.
     Comparison { of: ENGINE, over: F1, gate: Some(Gate { least: 0.0, most: 1.10 }) },
     Comparison { of: ENGINE, over: F0, gate: None },
+    Comparison { of: ENGINE, over: BASELINE, gate: None },
+    Comparison { of: BASELINE, over: F1, gate: None },
 ];
 
 /// A core for each side.
@@ -95,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) cores: Option<Cores>,
     /// The engine's program; `None` where there is none to measure.
     pub(crate) engine: Option<PathBuf>,
+    /// Another build of it, measured beside it.
+    pub(crate) baseline: Option<PathBuf>,
     /// The engine's journal gets a new directory in this one.
     pub(crate) data_dir: PathBuf,
 }

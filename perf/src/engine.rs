@@ -31,9 +31,23 @@ pub(crate) fn default_program() -> Option<PathBuf> {
 
 /// Starts the engine of these settings.
 pub(crate) fn start(settings: &Settings) -> Result<Start, PerfError> {
-    let Some(program) = &settings.engine else {
-        return Ok(Start::Absent("no program beside this one; build it or give --engine".into()));
-    };
+    match &settings.engine {
+        Some(program) => start_program("engine", program, settings),
+        None => {
+            Ok(Start::Absent("no program beside this one; build it or give --engine".to_owned()))
+        }
+    }
+}
+
+/// Starts the other build it is compared with, if one was asked for.
+pub(crate) fn start_baseline(settings: &Settings) -> Result<Start, PerfError> {
+    match &settings.baseline {
+        Some(program) => start_program("baseline", program, settings),
+        None => Ok(Start::Absent("not asked for (--baseline)".to_owned())),
+    }
+}
+
+fn start_program(name: &str, program: &Path, settings: &Settings) -> Result<Start, PerfError> {
     let order_count = settings.order_count + settings.warm_up_count;
     let order_count = u64::try_from(settings.pair_count).map_or(u64::MAX, |n| n * order_count);
     if order_count > ORDER_COUNT_MAX {
@@ -57,7 +71,7 @@ pub(crate) fn start(settings: &Settings) -> Result<Start, PerfError> {
     }
     // Its log would run through the progress bar at every logon.
     let quiet = [("TIDEGATE_LOG", "warn")];
-    let server = Process::start_with("engine", program.as_os_str(), &arguments, &quiet)?;
+    let server = Process::start_with(name, program.as_os_str(), &arguments, &quiet)?;
     let address = server.await_line(READY_MAX, address_in)?;
     let note = format!("journal on {}", file_system(directory.path())?);
     let probed = Probed::new(server, address, Box::new(Orders::new()?));

@@ -79,6 +79,9 @@ struct RunArguments {
     /// The engine's program [default: tidegate beside this program, if it is there].
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
+    /// Another build of the engine, measured in the same rounds: what a change is worth.
+    #[arg(long, value_name = "PATH")]
+    baseline: Option<PathBuf>,
     /// The engine's journal gets a new directory in this one [default: the system's temporary].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -155,7 +158,8 @@ fn run(arguments: &RunArguments) -> Result<(), PerfError> {
         order_count,
         warm_up_count: order_count / 10,
         cores: arguments.cores.0,
-        engine: engine_of(arguments)?,
+        engine: program(arguments.engine.as_ref())?.or_else(engine::default_program),
+        baseline: program(arguments.baseline.as_ref())?,
         data_dir: arguments.data_dir.clone().unwrap_or_else(std::env::temp_dir),
     };
     if arguments.record {
@@ -174,13 +178,12 @@ fn run(arguments: &RunArguments) -> Result<(), PerfError> {
     if arguments.record { report.append_to(&arguments.history) } else { Ok(()) }
 }
 
-fn engine_of(arguments: &RunArguments) -> Result<Option<PathBuf>, PerfError> {
-    match &arguments.engine {
+fn program(asked: Option<&PathBuf>) -> Result<Option<PathBuf>, PerfError> {
+    match asked {
         Some(program) if !program.is_file() => {
-            Err(PerfError::Settings(format!("--engine {}: no such file", program.display())))
+            Err(PerfError::Settings(format!("{}: no such program", program.display())))
         }
-        Some(program) => Ok(Some(program.clone())),
-        None => Ok(engine::default_program()),
+        Some(_) | None => Ok(asked.cloned()),
     }
 }
 

@@ -362,6 +362,7 @@ mod tests {
             warm_up_count: 1,
             cores: None,
             engine: None,
+            baseline: None,
             data_dir: std::env::temp_dir(),
         };
         let source = Source { commit: "abc".to_owned(), is_changed: false };

@@ -44,6 +44,7 @@ fn a_small_run_measures_records_and_ends_its_servers() {
         };
         let absence = match name {
             "sockperf" => Some("cannot yield"),
+            "baseline" => Some("not asked for"),
             "engine" if !has_engine() => Some("no program beside this one"),
             _ => None,
         };
@@ -56,7 +57,7 @@ fn a_small_run_measures_records_and_ends_its_servers() {
         let note = row["note"].as_str().is_some_and(|note| note.starts_with("journal on "));
         assert_eq!(note, name == "engine" && is_measured, "{name}");
     }
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 6);
     let comparisons = printed["comparisons"].as_array().unwrap();
     assert_eq!(comparisons.len(), if has_engine() { 4 } else { 2 });
     for row in comparisons {
@@ -104,7 +105,7 @@ fn what_cannot_be_had_is_refused_by_name() {
     check(&["echo", "--kind=f0", "--core=9999"], "cannot pin to core 9999");
     check(&["run", "--pairs=1", "--cores=1,9999"], "cannot pin to core 9999");
     check(&["run", "--record", "--history=/nonexistent/x"], "does not exist");
-    check(&["run", "--engine=/nonexistent/x"], "no such file");
+    check(&["run", "--engine=/nonexistent/x"], "no such program");
     check(&["run", "--engine", PROGRAM, "--data-dir=/nonexistent"], "a directory in /nonexistent");
     check(&["run", "--engine", PROGRAM, "--pairs=1001"], "fewer --pairs");
     check(&["run", "--engine", PROGRAM, "--pairs=1"], "engine: expected to be told it is ready");

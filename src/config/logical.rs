@@ -7,6 +7,7 @@ use super::error::Faults;
 use super::local::{count, set};
 use super::read::{At, Section};
 use super::value;
+use crate::engine::orders::ORDER_COUNT_MAX;
 use crate::limits;
 use crate::vocabulary::settings::{AccountOwner, Capacities, Instrument, Owner, Setting};
 use crate::vocabulary::units::{Account, Nanos, OwnerIdx, Px, Qty, SecurityId, Text};
@@ -15,10 +16,10 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
-const SESSION_COUNT: RangeInclusive<u32> = 1..=65_536;
+const SESSION_COUNT: RangeInclusive<u32> = 1..=limits::SESSION_COUNT_MAX;
 const RESEND_WINDOW: RangeInclusive<u32> = 64..=65_536;
 const KEY_COUNT: RangeInclusive<u32> = 1 << 10..=1 << 26;
-const ORDER_COUNT: RangeInclusive<u32> = 64..=1 << 24;
+const ORDER_COUNT: RangeInclusive<u32> = 64..=ORDER_COUNT_MAX;
 const KEY_RETENTION: RangeInclusive<Nanos> = Nanos::SECOND..=Nanos(30 * DAY.0);
 const DAY: Nanos = Nanos(86_400 * Nanos::SECOND.0);
 /// 0 and the null of a `u32` are no number of an owner and no account.
@@ -146,7 +147,12 @@ pub(super) fn read_capacities(
 ) {
     let (s, c) = (&mut section, &mut logical.capacities);
     set(&mut c.session_count_max, count(s, "session_count_max", &SESSION_COUNT, faults));
-    set(&mut c.resend_window, power(s, "resend_window", &RESEND_WINDOW, faults));
+    // The machine remembers so many numbers over all sessions; a default gives way.
+    let most = limits::REMEMBERED_COUNT_MAX / u64::from(c.session_count_max);
+    let most = u32::try_from(most).unwrap_or(u32::MAX).min(*RESEND_WINDOW.end());
+    let windows = *RESEND_WINDOW.start()..=1 << most.ilog2();
+    c.resend_window = c.resend_window.min(*windows.end());
+    set(&mut c.resend_window, power(s, "resend_window", &windows, faults));
     set(&mut c.key_count_max, power(s, "key_count_max", &KEY_COUNT, faults));
     let expected = "a span in [1 s, 30 d] as a string, such as \"24 h\" (units ms, s, min, h, d)";
     let retention = s.take("key_retention", expected, faults, |v| {

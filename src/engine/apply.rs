@@ -14,7 +14,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::book::{BAND_TICKS_MAX, Book, BookArena, Fill};
+use super::book::{Book, BookArena, Fill, band_ticks};
 use super::checks::{Checked, check};
 use super::dedup::{Dedup, KeyEntry, KeyHash, KeyIdx, KeyState, Outcome};
 use super::market::Markets;
@@ -92,7 +92,7 @@ impl Engine {
     pub(crate) fn make_books(&mut self) {
         for market in self.markets.iter().skip(self.books.len()) {
             let Instrument { security_id, tick, .. } = market.instrument;
-            self.books.push(Book::new(security_id, tick, BAND_TICKS_MAX));
+            self.books.push(Book::new(security_id, tick, band_ticks(&market.instrument)));
         }
     }
 

@@ -39,12 +39,25 @@ use super::orders::ORDER_COUNT_MAX;
 use super::price_levels::{self, PriceLevels};
 use super::queues::Queues;
 use crate::vocabulary::fix::Side;
+use crate::vocabulary::settings::Instrument;
 use crate::vocabulary::units::{OrderSlot, Px, Qty, SecurityId};
 
 /// Fewest ticks of a band.
 pub const BAND_TICKS_MIN: u32 = price_levels::BAND_TICKS_MIN;
-/// Most ticks of a band, and the default: 4 MiB an instrument.
+/// Most ticks of a band: 4 MiB an instrument.
 pub const BAND_TICKS_MAX: u32 = price_levels::BAND_TICKS_MAX;
+/// Fewest ticks that an engine gives a band: 65 KiB an instrument.
+const BAND_TICKS_LEAST: u32 = 1 << 12;
+
+/// The band for an instrument: every price its limits allow, within these bounds. Limits may move
+/// later and the band may not: it changes nothing but speed.
+#[must_use]
+pub fn band_ticks(instrument: &Instrument) -> u32 {
+    let Instrument { tick, low_limit, high_limit, .. } = instrument;
+    let prices = (high_limit.raw() - low_limit.raw()) / tick.raw() + 1;
+    let prices = u32::try_from(prices).unwrap_or(BAND_TICKS_MAX).min(BAND_TICKS_MAX);
+    prices.next_power_of_two().max(BAND_TICKS_LEAST)
+}
 
 /// The memory that all books of an engine share: 72 bytes for each open order there may be.
 #[derive(Debug)]
@@ -383,6 +396,7 @@ impl TickSize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::units::Text;
 
     const CENT: i64 = 1_000_000;
     const SIDES: [Side; 2] = [Side::Buy, Side::Sell];
@@ -393,6 +407,33 @@ mod tests {
 
     fn qty(raw: i64) -> Qty {
         Qty::try_new(raw).unwrap()
+    }
+
+    /// Limits in ticks of a cent from `low`, and the band that they get.
+    #[test]
+    fn a_band_covers_the_limits_within_its_bounds() {
+        for (low, high, expected) in [
+            (0, 0, 1 << 12),
+            (1, 1 << 12, 1 << 12),
+            (0, 1 << 12, 1 << 13),
+            (-500, 7_000, 1 << 13),
+            (0, (1 << 18) - 1, 1 << 18),
+            (1, 100_000_000, 1 << 18),
+        ] {
+            let instrument = Instrument {
+                security_id: SecurityId(0),
+                symbol: Text::new("ABC"),
+                tick: px(CENT),
+                lot: qty(1),
+                low_limit: px(low * CENT),
+                high_limit: px(high * CENT),
+            };
+            assert_eq!(band_ticks(&instrument), expected, "{low} to {high}");
+            let whole = Px::try_new(Px::ABS_MAX).unwrap();
+            let low_limit = Px::try_new(-Px::ABS_MAX).unwrap();
+            let widest = Instrument { tick: px(1), low_limit, high_limit: whole, ..instrument };
+            assert_eq!(band_ticks(&widest), BAND_TICKS_MAX);
+        }
     }
 
     /// The slow twin: a sorted list a side, searched from the front.

@@ -261,6 +261,12 @@ impl Dedup {
         Self::starting_at(0, key_count_max, retention, KeyHasher::new(hash_seed))
     }
 
+    /// What `new` takes, in bytes.
+    #[must_use]
+    pub fn bytes(key_count_max: u32) -> u64 {
+        u64::from(key_count_max) * size_of::<KeyEntry>() as u64 + KeyMap::bytes(key_count_max)
+    }
+
     fn starting_at(position: u32, key_count_max: u32, retention: Nanos, hasher: KeyHasher) -> Self {
         assert!(
             key_count_max.is_power_of_two()
@@ -350,8 +356,8 @@ impl Dedup {
         self.hasher.hash(owner, cl_ord_id)
     }
 
-    /// Asks memory for what a find of `hash` reads first: called where a frame is decoded, it is there
-    /// when the turn's records are applied.
+    /// Asks memory for what a find of `hash` reads first: called where a frame is decoded, it is
+    /// there when the turn's records are applied.
     #[inline]
     pub fn prefetch(&self, hash: KeyHash) {
         self.map.prefetch(hash);

@@ -98,6 +98,11 @@ pub(super) struct KeyMap {
 }
 
 impl KeyMap {
+    /// What `new` takes, in bytes.
+    pub(super) fn bytes(key_count_max: u32) -> u64 {
+        u64::from(key_count_max) * u64::from(SLOTS_A_KEY) * size_of::<Slot>() as u64
+    }
+
     /// A map for at most `key_count_max` keys, a power of two in `[1, 2^30]`. All memory is
     /// allocated and written here: 16 octets a key.
     pub(super) fn new(key_count_max: u32) -> Self {

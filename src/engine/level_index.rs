@@ -7,6 +7,8 @@
 //! at most five word reads away. The layers above are written only when a word becomes zero or
 //! stops being it. Memory: 33 KiB for 2^18 levels.
 
+use crate::vocabulary::bytes::present;
+
 /// Most levels that three layers can name.
 pub(super) const LEVEL_COUNT_MAX: u32 = 1 << 18;
 
@@ -27,8 +29,8 @@ impl LevelIndex {
         assert!(level_count.is_power_of_two() && (64..=LEVEL_COUNT_MAX).contains(&level_count));
         let word_count = level_count as usize / 64;
         Self {
-            levels: vec![0; word_count].into_boxed_slice(),
-            words: vec![0; word_count.div_ceil(64)].into_boxed_slice(),
+            levels: present(word_count, 0, u64::MAX),
+            words: present(word_count.div_ceil(64), 0, u64::MAX),
             top: 0,
         }
     }

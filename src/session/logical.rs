@@ -14,6 +14,7 @@
 //! remembered numbers. A full table refuses a Negotiate (`Capacity`); no session is ever dropped
 //! for a new one.
 
+use super::remembered::Remembered;
 use crate::limits::SEQ_JUMP_MAX;
 use crate::vocabulary::bytes::{Reader, Writer};
 use crate::vocabulary::units::{Nanos, OwnerIdx, Seq, SessionId, SessionIdx};
@@ -134,6 +135,13 @@ impl Sessions {
         }
     }
 
+    /// What `new` takes, in bytes.
+    #[must_use]
+    pub fn bytes(session_count_max: u32, resend_window: u32) -> u64 {
+        u64::from(session_count_max) * size_of::<Slot>() as u64
+            + Remembered::bytes(session_count_max, resend_window)
+    }
+
     /// Reserves a slot for a new session before its SessionOpen is journaled.
     pub fn admit_open(
         &mut self,
@@ -164,7 +172,7 @@ impl Sessions {
             if next > slot.provisional.expected_in {
                 let gap = slot.provisional.expected_in.0..next.0;
                 slot.provisional.expected_in = next;
-                self.remembered.forget(session, gap, self.resend_window);
+                self.remembered.forget(session, gap);
             }
         }
     }
@@ -260,7 +268,6 @@ impl Sessions {
     /// gap that it opens. `next` is never below the expected number, unless a Sequence or Establish
     /// of a client that resends says so.
     pub fn on_next(&mut self, session: SessionIdx, next: Seq) -> Option<Gap> {
-        let window = self.resend_window;
         let slot = &mut self.slots[session.0 as usize];
         assert!(slot.is_used, "a session has numbers once it is negotiated");
         let expected = slot.session.expected_in;
@@ -271,7 +278,7 @@ impl Sessions {
         slot.provisional.expected_in = slot.provisional.expected_in.max(next);
         // Admission forgot them before, but messages applied since may have taken their places: of
         // a gap wider than the window, admitted in the same turn.
-        self.remembered.forget(session, expected.0..next.0, window);
+        self.remembered.forget(session, expected.0..next.0);
         let count = u32::try_from(next.0 - expected.0).unwrap_or(u32::MAX);
         Some(Gap { from: expected, count })
     }
@@ -409,11 +416,7 @@ impl Sessions {
             out.u64(s.next_out.0);
             out.u8(u8::from(s.is_bound));
             out.u64(s.logon_time.0);
-            for number in remembered_range(s.expected_in, self.resend_window) {
-                let (template, id) = self.remembered.get(index_of(index), Seq(number));
-                out.u8(template);
-                out.u64(id);
-            }
+            self.remembered.write_snapshot(index_of(index), s.expected_in, out);
         }
     }
 
@@ -441,10 +444,7 @@ impl Sessions {
             if !is_count(session.expected_in) || !is_count(session.next_out) {
                 return None;
             }
-            for number in remembered_range(session.expected_in, self.resend_window) {
-                let (template, id) = (r.u8()?, r.u64()?);
-                self.remembered.put(index_of(index), Seq(number), template, id);
-            }
+            self.remembered.read_snapshot(index_of(index), session.expected_in, r)?;
             let provisional = Provisional {
                 is_used: true,
                 id: session.id,
@@ -464,79 +464,12 @@ impl Sessions {
         let from = slot.provisional.expected_in;
         assert!(next >= from, "a provisional number never goes back");
         slot.provisional.expected_in = next;
-        self.remembered.forget(session, from.0..next.0, self.resend_window);
+        self.remembered.forget(session, from.0..next.0);
     }
 }
 
 fn index_of(index: usize) -> SessionIdx {
     SessionIdx(u32::try_from(index).unwrap_or(u32::MAX))
-}
-
-/// The numbers below `expected` that are still remembered.
-fn remembered_range(expected: Seq, window: u64) -> std::ops::Range<u64> {
-    expected.0.saturating_sub(window).max(1)..expected.0
-}
-
-/// Template and request id of the last numbers of each session: slot `number mod window`.
-struct Remembered {
-    templates: Box<[u8]>,
-    ids: Box<[u64]>,
-    window: usize,
-}
-
-/// Stands for a number that never arrived.
-const NOTHING: u8 = 0;
-
-impl Remembered {
-    fn new(session_count: usize, window: usize) -> Self {
-        // Written once with another value so that every page exists before the first order.
-        let mut templates: Box<[u8]> = vec![u8::MAX; session_count * window].into();
-        let mut ids: Box<[u64]> = vec![u64::MAX; session_count * window].into();
-        templates.fill(NOTHING);
-        ids.fill(0);
-        Self { templates, ids, window }
-    }
-
-    fn set(&mut self, session: SessionIdx, number: Seq, template: u16, request_id: u64) {
-        self.put(session, number, code(template), request_id);
-    }
-
-    fn put(&mut self, session: SessionIdx, number: Seq, code: u8, request_id: u64) {
-        let at = self.at(session, number);
-        self.templates[at] = code;
-        self.ids[at] = request_id;
-    }
-
-    fn get(&self, session: SessionIdx, number: Seq) -> (u8, u64) {
-        let at = self.at(session, number);
-        (self.templates[at], self.ids[at])
-    }
-
-    fn is(&self, session: SessionIdx, number: Seq, template: u16, request_id: u64) -> bool {
-        self.get(session, number) == (code(template), request_id)
-    }
-
-    /// Forgets numbers that a NotApplied covers; of a long gap only the last window matters.
-    fn forget(&mut self, session: SessionIdx, numbers: std::ops::Range<u64>, window: u64) {
-        let from = numbers.start.max(numbers.end.saturating_sub(window));
-        for number in from..numbers.end {
-            self.put(session, Seq(number), NOTHING, 0);
-        }
-    }
-
-    fn at(&self, session: SessionIdx, number: Seq) -> usize {
-        let mask = self.window as u64 - 1;
-        session.0 as usize * self.window + usize::try_from(number.0 & mask).unwrap_or(0)
-    }
-}
-
-/// One octet for the templates that carry numbers: 100-105 and 300-310. Others are never admitted.
-fn code(template: u16) -> u8 {
-    match template {
-        100..=105 => u8::try_from(template - 99).unwrap_or(NOTHING),
-        300..=310 => u8::try_from(template - 280).unwrap_or(NOTHING),
-        _ => u8::MAX,
-    }
 }
 
 #[cfg(test)]

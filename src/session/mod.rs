@@ -8,6 +8,7 @@
 //! ```
 
 pub mod logical;
+mod remembered;
 
 pub mod act;
 pub mod auth;

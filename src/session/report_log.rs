@@ -25,6 +25,7 @@ mod marks;
 
 use self::marks::Marks;
 use crate::limits::REPORT_BYTES_MAX;
+use crate::vocabulary::bytes::present;
 use crate::vocabulary::units::{Index, Seq, SessionIdx};
 
 /// Octets of an entry's header.
@@ -119,23 +120,26 @@ impl ReportLog {
     pub fn new(size: usize, session_count_max: u32) -> Self {
         assert!(size.is_power_of_two(), "the ring is masked, so its size is a power of two");
         assert!(size >= LOG_BYTES_MIN, "the ring holds at least {LOG_BYTES_MIN} octets");
-        let mut bytes: Box<[u8]> = vec![u8::MAX; size].into();
-        // Without this the compiler joins both fills into memory that is zero but not there yet.
-        std::hint::black_box(&mut bytes);
-        bytes.fill(0);
         let session_count = session_count_max as usize;
         let none =
             Links { first: 0, last: 0, first_number: Seq(0), next_number: Seq(0), octets: 0 };
-        let entry_count_max = size / (ENTRY_HEADER_BYTES + FRAME_BYTES_MIN);
         let mut log = Self {
-            bytes,
+            bytes: present(size, 0, u8::MAX),
             head: 0,
             tail: 0,
             links: vec![none; session_count].into(),
-            marks: Marks::new(entry_count_max, session_count),
+            marks: Marks::new(entry_count_max(size), session_count),
         };
         log.write_pad(ALIGN);
         log
+    }
+
+    /// What `new` takes, in bytes.
+    #[must_use]
+    pub fn bytes(size: usize, session_count_max: u32) -> usize {
+        let session_count = session_count_max as usize;
+        let marks = Marks::bytes(entry_count_max(size), session_count);
+        size + session_count * size_of::<Links>() + marks
     }
 
     /// Room for the next report of `session`: [`REPORT_BYTES_MAX`] octets, as the encoder wants, of
@@ -342,6 +346,11 @@ impl ReportLog {
         let at = self.place(position) + 24;
         self.bytes[at..at + 8].copy_from_slice(&next.to_le_bytes());
     }
+}
+
+/// Reports that a ring of `size` octets holds at most.
+const fn entry_count_max(size: usize) -> usize {
+    size / (ENTRY_HEADER_BYTES + FRAME_BYTES_MIN)
 }
 
 impl Cursor {

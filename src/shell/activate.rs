@@ -17,10 +17,13 @@ use crate::engine::outbox::{Outbox, ReportSink};
 use crate::machine::Machine;
 use crate::replay::{self, ReplayError};
 use crate::vocabulary::fix::MarketPhase;
-use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody};
+use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::settings::Setting;
 use crate::vocabulary::units::{Epoch, Nanos, SecurityId, Text};
 use journal::{JournalError, Recovery, Ring, RingOptions};
+
+/// A journal that ends at or beyond this is not gone on with: the year 2262.
+const TIME_MAX: Nanos = Nanos(1 << 63);
 
 /// What a node needs before its first turn.
 pub struct Activated {
@@ -80,6 +83,16 @@ pub enum StartError {
         /// The directory.
         dir: String,
     },
+    /// The journal's last time or epoch leaves none to go on with: no node of ours wrote it.
+    #[error("the journal in {dir} ends at time {time} ns, epoch {epoch}: nothing can follow it")]
+    Exhausted {
+        /// The directory.
+        dir: String,
+        /// Time of the last record.
+        time: u64,
+        /// Its epoch.
+        epoch: u32,
+    },
     /// The system gave no random number.
     #[error("no random seed from the system: {0}")]
     Random(String),
@@ -99,8 +112,15 @@ pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated
         ..RingOptions::new(local.journal_ring_bytes, local.node)
     };
     let (ring, recovery) = Ring::open_or_create(&local.data_dir, &options)?;
-    let clock = Clock::activate(Nanos(ring.last_time()));
-    let epoch = Epoch(ring.last_epoch() + 1);
+    let Some(epoch) = ring.last_epoch().checked_add(1).filter(|_| ring.last_time() < TIME_MAX.0)
+    else {
+        return Err(StartError::Exhausted {
+            dir,
+            time: ring.last_time(),
+            epoch: ring.last_epoch(),
+        });
+    };
+    let (clock, epoch) = (Clock::activate(Nanos(ring.last_time())), Epoch(epoch));
     let is_new = recovery.last_index == 0;
     let mut start = Start { ring, clock, epoch, dir, out: Outbox::new(), sink };
     let machine = if is_new { start.found(&config.logical)? } else { start.resume(config)? };
@@ -147,8 +167,9 @@ impl<S: ReportSink> Start<'_, S> {
         let mut machine = replay::read(&first.1)
             .and_then(|record| Machine::found(&record).map_err(ReplayError::from))
             .map_err(|error| self.refused(error))?;
+        // Before the replay: the caller's sink is sized by the configured capacities.
+        let append = self.settings_to_append(config)?;
         self.apply_from(&mut machine, self.ring.base())?;
-        let append = self.settings_to_append(&machine, config)?;
         self.begin_epoch(&mut machine)?;
         for setting in append {
             self.input(&mut machine, &RecordBody::Config(setting))?;
@@ -156,34 +177,39 @@ impl<S: ReportSink> Start<'_, S> {
         Ok(machine)
     }
 
-    /// Decides about differences before anything is appended.
-    fn settings_to_append(
-        &self,
-        machine: &Machine,
-        config: &Config,
-    ) -> Result<Vec<Setting>, StartError> {
-        let journaled = Logical {
-            capacities: *machine.capacities(),
-            instruments: machine.instruments().copied().collect(),
-            owners: machine.owners().copied().collect(),
-            accounts: machine.accounts().to_vec(),
-        };
+    /// Decides about differences before anything is replayed or appended. A journal in which no
+    /// session was ever opened has answered nobody: a start that was killed while it founded it is
+    /// completed.
+    fn settings_to_append(&self, config: &Config) -> Result<Vec<Setting>, StartError> {
+        let (journaled, is_unused) = self.journaled_settings()?;
         let differences = compare(&config.logical, &journaled);
         let dir = self.dir.clone();
         if differences.is_empty() {
             return Ok(Vec::new());
         }
-        match config.local.on_config_change {
-            OnConfigChange::Refuse => {
-                let advice = "correct it, or set config = \"apply\"";
-                Err(StartError::Settings { dir, advice, differences })
-            }
-            OnConfigChange::Apply => settings_to_append(&differences).ok_or(StartError::Settings {
-                dir,
-                advice: "not all of it can be applied to a running journal",
-                differences,
-            }),
+        if !is_unused && config.local.on_config_change == OnConfigChange::Refuse {
+            let advice = "correct it, or set config = \"apply\"";
+            return Err(StartError::Settings { dir, advice, differences });
         }
+        let advice = "not all of it can be applied to a running journal";
+        settings_to_append(&differences).ok_or(StartError::Settings { dir, advice, differences })
+    }
+
+    /// What the journal's Config records add up to, and whether no session was ever opened.
+    fn journaled_settings(&self) -> Result<(Logical, bool), StartError> {
+        let (mut settings, mut is_unused) = (Vec::new(), true);
+        for (_, stored) in &self.ring {
+            is_unused &= stored.kind != RecordKind::SessionOpen.stored();
+            if stored.kind == RecordKind::Config.stored()
+                && let RecordBody::Config(setting) =
+                    replay::read(&stored).map_err(|error| self.refused(error))?.body
+            {
+                settings.push(setting);
+            }
+        }
+        let logical = Logical::from_settings(settings);
+        let none = || StartError::NoSettings { dir: self.dir.clone() };
+        Ok((logical.ok_or_else(none)?, is_unused))
     }
 
     fn begin_epoch(&mut self, machine: &mut Machine) -> Result<(), StartError> {
@@ -260,7 +286,9 @@ impl<S: ReportSink> Start<'_, S> {
 mod tests {
     use super::*;
     use crate::engine::outbox::NoReports;
+    use crate::vocabulary::event::Event;
     use crate::vocabulary::record::RecordKind;
+    use crate::vocabulary::units::{Index, OwnerIdx, Seq, SessionId, SessionIdx};
     use journal::KIND_PAD;
     use std::path::Path;
 
@@ -275,8 +303,82 @@ mod tests {
         config
     }
 
+    /// Takes nothing.
+    struct Nothing;
+
+    impl ReportSink for Nothing {
+        fn report(&mut self, _: SessionIdx, _: Seq, _: Index, _: usize) -> &mut [u8] {
+            panic!("nothing is replayed")
+        }
+
+        fn logon(&mut self, _: Index, _: &Event) {
+            panic!("nothing is replayed")
+        }
+    }
+
     fn start(config: &Config) -> Result<Activated, StartError> {
         activate(config, &mut NoReports::default())
+    }
+
+    /// Leaves a journal with the capacities and nothing else, as after a kill.
+    fn write_capacities(config: &Config, time: u64, epoch: u32) {
+        let options = RingOptions::new(config.local.journal_ring_bytes, config.local.node);
+        let (mut ring, _) = Ring::open_or_create(&config.local.data_dir, &options).unwrap();
+        let body = config.logical.settings(7).next().map(RecordBody::Config).unwrap();
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let payload = body.encode(&mut scratch);
+        ring.append(time, epoch, body.kind().stored(), 0, 0, payload).unwrap();
+    }
+
+    /// A process killed while it founded its journal leaves capacities and some of the settings. No
+    /// client was ever answered by them, so the next start goes on; it once asked the operator to
+    /// decide about differences that nobody had made.
+    #[test]
+    fn a_founding_that_was_killed_is_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        write_capacities(&config, 1, 1);
+        let machine = start(&config).unwrap().machine;
+        assert_eq!(machine.instruments().count(), config.logical.instruments.len());
+        assert_eq!(machine.accounts().len(), config.logical.accounts.len());
+        assert!(machine.engine().markets().iter().all(|market| market.phase.is_some()));
+    }
+
+    /// The journal's sessions may be more than the configured ones: capacities are compared before
+    /// anything is sized by them. A replay into a report log for fewer once ended in a panic.
+    #[test]
+    fn other_capacities_are_refused_before_the_replay() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        let Activated { mut ring, epoch, .. } = start(&config).unwrap();
+        let body = RecordBody::SessionOpen {
+            session: SessionIdx(3),
+            id: SessionId([1; 16]),
+            owner: OwnerIdx(0),
+            key_id: Text::new("key"),
+            timestamp: Nanos(1),
+        };
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let (time, kind, payload) = (ring.last_time(), body.kind(), body.encode(&mut scratch));
+        ring.append(time, epoch.0, kind.stored(), 0, body.source(), payload).unwrap();
+        drop(ring);
+        config.logical.capacities.session_count_max = 2;
+        config.local.on_config_change = OnConfigChange::Apply;
+        let Err(StartError::Settings { differences, .. }) = activate(&config, &mut Nothing) else {
+            panic!("it started");
+        };
+        assert_eq!(differences[0].key, "capacities.session_count_max");
+    }
+
+    /// Whole records with the last time or epoch there is: refused, where counting on was a panic.
+    #[test]
+    fn a_journal_at_the_end_of_time_is_refused() {
+        for (time, epoch) in [(u64::MAX, 1), (TIME_MAX.0, 1), (1, u32::MAX)] {
+            let dir = tempfile::tempdir().unwrap();
+            let config = config(dir.path());
+            write_capacities(&config, time, epoch);
+            assert!(matches!(start(&config), Err(StartError::Exhausted { .. })), "{time} {epoch}");
+        }
     }
 
     /// A start whose EpochStart does not fit the segment. The pad before it already carries the new

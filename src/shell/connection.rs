@@ -20,7 +20,8 @@ use crate::limits::RECV_BUFFER_BYTES;
 use crate::session::bindings::ConnectionIdx;
 use crate::session::outgoing::Outgoing;
 use crate::session::transport::Transport;
-use crate::vocabulary::units::{Nanos, SessionIdx};
+use crate::vocabulary::bytes::present;
+use crate::vocabulary::units::{Index, Nanos, SessionIdx};
 
 /// A connection slot.
 pub struct Connection {
@@ -32,10 +33,14 @@ pub struct Connection {
     pub input: Input,
     /// The session whose journaled binding this connection holds.
     pub bound: Option<SessionIdx>,
+    /// The record that bound it: an earlier bind of the same session is another connection's.
+    pub bound_at: Index,
     /// In the list of connections that may have input.
     pub is_ready: bool,
     /// In the list of connections that may have output.
     pub is_sending: bool,
+    /// The socket took less than was offered: it says when it takes more, and is not asked before.
+    pub is_blocked: bool,
     /// When the socket was accepted.
     pub opened_at: Nanos,
     index: ConnectionIdx,
@@ -70,10 +75,7 @@ pub enum Received {
 
 impl Input {
     fn new() -> Self {
-        // Written once with another value so that every page exists before the first order.
-        let mut bytes: Box<[u8]> = vec![u8::MAX; RECV_BUFFER_BYTES].into();
-        bytes.fill(0);
-        Self { bytes, start: 0, end: 0 }
+        Self { bytes: present(RECV_BUFFER_BYTES, 0, u8::MAX), start: 0, end: 0 }
     }
 
     /// What was received and not consumed.
@@ -111,8 +113,10 @@ impl Connection {
             outgoing: Outgoing::default(),
             input: Input::new(),
             bound: None,
+            bound_at: Index(0),
             is_ready: false,
             is_sending: false,
+            is_blocked: false,
             opened_at: Nanos(0),
             stream: None,
             stage: Stage::Free,
@@ -127,6 +131,7 @@ impl Connection {
         self.outgoing = Outgoing::default();
         self.input.consume(self.input.pending().len());
         self.bound = None;
+        self.is_blocked = false;
         self.stream = Some(stream);
         self.stage = Stage::Open;
     }
@@ -182,12 +187,15 @@ impl Connection {
     pub fn send(&mut self, octets: &[u8]) -> Option<usize> {
         let stream = self.stream.as_mut()?;
         match stream.write(octets) {
-            Ok(sent) => Some(sent),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
-            {
+            Ok(sent) => {
+                self.is_blocked = sent < octets.len();
+                Some(sent)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.is_blocked = true;
                 Some(0)
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Some(0),
             Err(_) => None,
         }
     }

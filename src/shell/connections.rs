@@ -1,17 +1,20 @@
 //! All connections of a node: slots, the lists of who may have input or output, and who carries
 //! which session.
 //!
-//! The lists hold each connection at most once (a flag in its slot), so they never outgrow the
-//! slots. The ready list is served from a start that moves on by one each turn: whoever is first in
-//! one turn is last in another.
+//! A flag in a slot says whether it may have input or output; the lists (`round.rs`) say in which
+//! order those are served. Deadlines stand apart from the slots, so that looking for the ones that
+//! are due touches a few cache lines and not every connection.
 
 use super::connection::Connection;
 use super::poll::Readiness;
+use super::round::Round;
 use crate::session::bindings::{Bindings, ConnectionIdx};
+use crate::vocabulary::bytes::present;
 use crate::vocabulary::units::{Nanos, SessionIdx};
 
 /// Octets gathered for one `send`.
 const SEND_BYTES: usize = 64 << 10;
+const NEVER: Nanos = Nanos(u64::MAX);
 
 /// Every connection slot of the node.
 pub struct Connections {
@@ -19,15 +22,18 @@ pub struct Connections {
     pub bindings: Bindings,
     /// Where output is gathered for one `send`; shared, since a send never waits.
     pub scratch: Box<[u8]>,
-    /// No timer of a connection is due before this.
-    pub next_timer: Nanos,
     /// Who waits for the answer to a Negotiate.
     pub opening: Vec<(SessionIdx, ConnectionIdx)>,
     slots: Box<[Connection]>,
     free: Vec<ConnectionIdx>,
-    ready: Vec<ConnectionIdx>,
-    sending: Vec<ConnectionIdx>,
-    first: usize,
+    /// Who may have input.
+    ready: Round,
+    /// Who may have output.
+    sending: Round,
+    /// When to look at the timers of each slot, at the latest.
+    due: Box<[Nanos]>,
+    /// No entry of `due` is below.
+    next_due: Nanos,
 }
 
 impl Connections {
@@ -37,14 +43,14 @@ impl Connections {
         let count = connection_count_max as usize;
         Self {
             bindings: Bindings::new(session_count_max),
-            scratch: vec![0; SEND_BYTES].into(),
-            next_timer: Nanos(u64::MAX),
+            scratch: present(SEND_BYTES, 0, u8::MAX),
             opening: Vec::with_capacity(count),
             slots: (0..connection_count_max).map(ConnectionIdx).map(Connection::free).collect(),
             free: (0..connection_count_max).rev().map(ConnectionIdx).collect(),
-            ready: Vec::with_capacity(count),
-            sending: Vec::with_capacity(count),
-            first: 0,
+            ready: Round::new(connection_count_max),
+            sending: Round::new(connection_count_max),
+            due: vec![NEVER; count].into(),
+            next_due: NEVER,
         }
     }
 
@@ -77,6 +83,7 @@ impl Connections {
     pub fn give_back(&mut self, connection: ConnectionIdx) {
         assert!(self.get(connection).is_free(), "a slot is given back when its socket is closed");
         self.opening.retain(|(_, waiting)| *waiting != connection);
+        self.due[connection.0 as usize] = NEVER;
         self.free.push(connection);
     }
 
@@ -104,39 +111,28 @@ impl Connections {
             if slot.is_free() {
                 continue;
             }
-            if readiness.is_readable && !slot.is_ready {
+            if readiness.is_readable {
                 slot.is_ready = true;
-                self.ready.push(readiness.connection);
+                self.ready.add(readiness.connection);
             }
-            if readiness.is_writable && !slot.is_sending {
+            if readiness.is_writable {
+                slot.is_blocked = false;
                 slot.is_sending = true;
-                self.sending.push(readiness.connection);
+                self.sending.add(readiness.connection);
             }
         }
-    }
-
-    /// Forgets what the lists still hold of the last connection in a slot.
-    pub fn forget(&mut self, connection: ConnectionIdx) {
-        self.ready.retain(|listed| *listed != connection);
-        self.sending.retain(|listed| *listed != connection);
     }
 
     /// Notes that a connection may have input.
     pub fn mark_ready(&mut self, connection: ConnectionIdx) {
-        let slot = &mut self.slots[connection.0 as usize];
-        if !slot.is_ready {
-            slot.is_ready = true;
-            self.ready.push(connection);
-        }
+        self.slots[connection.0 as usize].is_ready = true;
+        self.ready.add(connection);
     }
 
     /// Notes that a connection may have output.
     pub fn mark_sending(&mut self, connection: ConnectionIdx) {
-        let slot = &mut self.slots[connection.0 as usize];
-        if !slot.is_sending {
-            slot.is_sending = true;
-            self.sending.push(connection);
-        }
+        self.slots[connection.0 as usize].is_sending = true;
+        self.sending.add(connection);
     }
 
     /// Whether a connection may have input without a new readiness.
@@ -146,21 +142,21 @@ impl Connections {
     }
 
     /// How many may have input; serve `ready_at(0..)`, then `end_ready`.
-    pub fn begin_ready(&mut self) -> usize {
-        self.first = self.first.wrapping_add(1);
+    #[must_use]
+    pub fn ready_len(&self) -> usize {
         self.ready.len()
     }
 
     /// The `nth` of this turn.
     #[must_use]
     pub fn ready_at(&self, nth: usize) -> ConnectionIdx {
-        self.ready[(self.first.wrapping_add(nth)) % self.ready.len()]
+        self.ready.nth(nth)
     }
 
-    /// Forgets those whose flag was cleared.
-    pub fn end_ready(&mut self) {
+    /// Forgets those whose flag was cleared; the first `served` were served.
+    pub fn end_ready(&mut self, served: usize) {
         let slots = &self.slots;
-        self.ready.retain(|connection| slots[connection.0 as usize].is_ready);
+        self.ready.end(served, |connection| slots[connection.0 as usize].is_ready);
     }
 
     /// How many may have output; serve `sending_at(0..)`, then `end_sending`.
@@ -172,12 +168,37 @@ impl Connections {
     /// The `nth` of this turn.
     #[must_use]
     pub fn sending_at(&self, nth: usize) -> ConnectionIdx {
-        self.sending[nth]
+        self.sending.nth(nth)
     }
 
-    /// Forgets those whose flag was cleared.
-    pub fn end_sending(&mut self) {
+    /// Forgets those whose flag was cleared; the first `served` were served.
+    pub fn end_sending(&mut self, served: usize) {
         let slots = &self.slots;
-        self.sending.retain(|connection| slots[connection.0 as usize].is_sending);
+        self.sending.end(served, |connection| slots[connection.0 as usize].is_sending);
+    }
+
+    /// Looks at a connection again at `due`, or before.
+    pub fn look_again(&mut self, connection: ConnectionIdx, due: Nanos) {
+        self.due[connection.0 as usize] = due;
+        self.next_due = self.next_due.min(due);
+    }
+
+    /// Whether a deadline may have passed.
+    #[must_use]
+    pub fn is_any_due(&self, now: Nanos) -> bool {
+        self.next_due <= now
+    }
+
+    /// The first slot from `from` on whose deadline has passed; it has none until `look_again`.
+    pub fn take_due(&mut self, now: Nanos, from: u32) -> Option<ConnectionIdx> {
+        let rest = self.due.get_mut(from as usize..)?;
+        let (connection, due) = (from..).zip(rest).find(|(_, due)| **due <= now)?;
+        *due = NEVER;
+        Some(ConnectionIdx(connection))
+    }
+
+    /// After all that were due were looked at: when to look again.
+    pub fn end_due(&mut self) {
+        self.next_due = self.due.iter().copied().min().unwrap_or(NEVER);
     }
 }

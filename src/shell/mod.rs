@@ -18,6 +18,7 @@ pub mod sequencer;
 pub mod connection;
 pub mod connections;
 pub mod poll;
+pub mod round;
 
 pub mod clock;
 pub mod idle;

@@ -12,10 +12,15 @@ use crate::session::node_view::{Closing, NodeView};
 use crate::telemetry::counters::Counter;
 use crate::vocabulary::fix::{GateCause, TerminationCode};
 use crate::vocabulary::record::{DownCause, RecordBody};
-use crate::vocabulary::units::{Nanos, SessionIdx, Text};
+use crate::vocabulary::units::{Index, Nanos, SessionIdx, Text};
 use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical, keys_named};
 use crate::wire::frame::split;
-use crate::wire::layout::retransmit_request;
+use crate::wire::layout;
+
+const NEGOTIATE: u16 = layout::negotiate::TEMPLATE;
+const ESTABLISH: u16 = layout::establish::TEMPLATE;
+const RETRANSMIT_REQUEST: u16 = layout::retransmit_request::TEMPLATE;
+const TERMINATE: u16 = layout::terminate::TEMPLATE;
 
 /// What became of the frame at the front of a buffer.
 enum Front {
@@ -46,8 +51,8 @@ impl Node {
                 self.counters.add(Counter::AcceptRefusals, 1);
                 continue;
             }
-            self.connections.forget(connection);
             self.connections.get_mut(connection).open(stream, now);
+            self.count_connections();
             self.connections.mark_ready(connection);
             self.note_deadline(now, connection);
             self.counters.add(Counter::Accepts, 1);
@@ -72,25 +77,25 @@ impl Node {
             .min_by_key(|c| self.connections.get(*c).opened_at);
         if let Some(oldest) = oldest {
             self.counters.add(Counter::LogonDrops, 1);
+            self.notify_refused(oldest, "it gave way to a newer connection");
             self.lose(now, oldest);
         }
     }
 
     /// One `recv` from each connection that may have input, and its frames, within the bounds.
     pub(super) fn receive(&mut self, now: Nanos) -> u32 {
-        let count = self.connections.begin_ready();
+        let count = self.connections.ready_len();
+        let mut served = 0;
         let mut frames_left = FRAMES_A_TURN_MAX;
         let mut work = 0;
-        for nth in 0..count {
-            if frames_left == 0 {
-                break;
-            }
-            let connection = self.connections.ready_at(nth);
+        while served < count && frames_left > 0 {
+            let connection = self.connections.ready_at(served);
             let frames = self.receive_from(now, connection, frames_left);
             frames_left -= frames;
             work += frames;
+            served += 1;
         }
-        self.connections.end_ready();
+        self.connections.end_ready(served);
         work
     }
 
@@ -161,12 +166,17 @@ impl Node {
             Ok(None) => return Front::Waits,
             Err(error) => {
                 let act = slot.transport.on_frame_error(now, error, &mut slot.outgoing, bindings);
-                self.end_by_breach(now, connection, act);
+                self.count_end(connection, None, act);
+                self.on_end(now, connection, act);
                 return Front::Ended;
             }
         };
         let is_established = slot.transport.session().is_some();
         let wall = if is_established { Nanos(0) } else { clock::wall() };
+        if let Some(session) = slot.transport.session() {
+            // Before the frame is judged and journaled, so that all of it hides the wait.
+            self.sequencer.machine.prefetch(session, keys_named(&frame));
+        }
         let released = self.sequencer.commit.released();
         let mut view = NodeView {
             sessions: self.sequencer.machine.sessions_mut(),
@@ -185,11 +195,12 @@ impl Node {
             let sbe = canonical(&frame, &mut scratch);
             let appended = self.sequencer.append_message(now, session, sbe);
             assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
-            self.sequencer.machine.prefetch(session, keys_named(&frame));
             self.counters.add(Counter::Messages, 1);
             return Front::Taken(octets);
         }
-        if act == Act::Nothing && frame.template == retransmit_request::TEMPLATE {
+        let template = frame.template;
+        self.count_end(connection, Some(template), act);
+        if template == RETRANSMIT_REQUEST && act == Act::Nothing {
             self.counters.add(Counter::Retransmissions, 1);
         }
         self.connections.mark_sending(connection);
@@ -232,14 +243,15 @@ impl Node {
                     cod_window,
                     report_level,
                 };
-                self.append_admitted(now, &body);
-                self.connections.get_mut(connection).bound = Some(session);
+                let bound_at = self.append_admitted(now, &body);
+                let slot = self.connections.get_mut(connection);
+                (slot.bound, slot.bound_at) = (Some(session), bound_at);
             }
             Act::AppendGap { session, next } => {
                 self.append_admitted(now, &RecordBody::SessionGap { session, next_seq_no: next });
             }
             Act::End { .. } => {
-                self.end_by_breach(now, connection, act);
+                self.on_end(now, connection, act);
                 return Front::Ended;
             }
         }
@@ -248,21 +260,33 @@ impl Node {
     }
 
     /// Appends what was admitted: the gate was open, so there is room.
-    fn append_admitted(&mut self, now: Nanos, body: &RecordBody<'_>) {
-        let appended = self.sequencer.append(now, body);
-        assert!(appended.is_ok(), "the gate was open, so the reserve was untouched");
+    fn append_admitted(&mut self, now: Nanos, body: &RecordBody<'_>) -> Index {
+        match self.sequencer.append(now, body) {
+            Ok(index) => index,
+            Err(full) => panic!("the gate was open, so the reserve was untouched: {full}"),
+        }
     }
 
     /// A frame ended its connection: by Terminate, a refused logon, or a breach of the protocol.
-    fn end_by_breach(&mut self, now: Nanos, connection: ConnectionIdx, act: Act) {
-        if let Act::End { down, .. } = act {
-            match down.map(|down| down.cause) {
-                None => self.counters.add(Counter::LogonRefusals, 1),
-                Some(DownCause::Disconnect) => self.counters.add(Counter::Breaches, 1),
-                Some(DownCause::Terminate) => {}
+    fn count_end(&mut self, connection: ConnectionIdx, template: Option<u16>, act: Act) {
+        let Act::End { down, .. } = act else { return };
+        let (counter, why) = match (template, down) {
+            (_, Some(Down { cause: DownCause::Terminate, .. })) | (Some(TERMINATE), None) => return,
+            (Some(NEGOTIATE | ESTABLISH), None) => {
+                (Counter::LogonRefusals, "the logon was refused")
             }
+            (Some(_) | None, _) => (Counter::Breaches, "a breach of the protocol"),
+        };
+        self.counters.add(counter, 1);
+        if down.is_none() {
+            self.notify_refused(connection, why);
         }
-        self.on_end(now, connection, act);
+    }
+
+    /// A connection ends before it had a session.
+    pub(super) fn notify_refused(&mut self, connection: ConnectionIdx, why: &str) {
+        let peer = self.connections.get(connection).peer();
+        self.notify(Notice::Refused { peer, why: Text::new(why) });
     }
 
     /// An old transport gives way to a new one of the same session: its end is journaled first.
@@ -341,6 +365,7 @@ impl Node {
             self.sockets.deregister(&mut stream);
         }
         self.connections.give_back(connection);
+        self.count_connections();
     }
 
     /// Ends every transport: the node stops.

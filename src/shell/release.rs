@@ -55,7 +55,8 @@ impl Node {
         last_in: Seq,
     ) {
         let Some(connection) = self.connections.bindings.connection_of(session) else { return };
-        if self.connections.get(connection).bound != Some(session) {
+        let slot = self.connections.get(connection);
+        if slot.bound != Some(session) || slot.bound_at != index {
             return;
         }
         let status = NodeStatus {
@@ -78,24 +79,34 @@ impl Node {
         }
     }
 
-    /// Looks at every connection when the earliest of their timers is due.
+    /// Looks at every connection whose timer is due.
     pub(super) fn on_timers(&mut self, now: Nanos) -> u32 {
-        if now < self.connections.next_timer {
+        if !self.connections.is_any_due(now) {
             return 0;
         }
-        self.connections.next_timer = Nanos(u64::MAX);
         let mut work = 0;
-        for index in 0..self.connections.slot_count() {
-            let connection = ConnectionIdx(index);
+        let mut from = 0;
+        while let Some(connection) = self.connections.take_due(now, from) {
+            from = connection.0 + 1;
             let (slot, bindings, _) = self.connections.split(connection);
             if slot.is_free() {
                 continue;
             }
+            if slot.is_ready && slot.transport.session().is_some() {
+                // What the peer sent waits to be read: it is heard before it is judged silent.
+                self.connections.look_again(connection, now);
+                continue;
+            }
+            let is_logon = slot.is_open() && slot.transport.session().is_none();
             let is_due = slot.transport.next_deadline().is_some_and(|due| due <= now);
             // An answer that was held back for its grid may go now.
             let is_held = slot.outgoing.has_unsent() && slot.outgoing.held_until() <= now;
             if is_due {
                 let act = slot.transport.on_timer(now, &mut slot.outgoing, bindings);
+                if is_logon {
+                    self.counters.add(Counter::LogonDrops, 1);
+                    self.notify_refused(connection, "no logon in time");
+                }
                 self.on_end(now, connection, act);
                 work += 1;
             }
@@ -104,6 +115,7 @@ impl Node {
             }
             self.note_deadline(now, connection);
         }
+        self.connections.end_due();
         work
     }
 
@@ -115,21 +127,21 @@ impl Node {
         }
         let due = slot.transport.next_deadline();
         let held = Some(slot.outgoing.held_until()).filter(|until| *until > now);
-        for deadline in [due, held].into_iter().flatten() {
-            self.connections.next_timer = self.connections.next_timer.min(deadline);
+        if let Some(deadline) = [due, held].into_iter().flatten().min() {
+            self.connections.look_again(connection, deadline);
         }
     }
 
     /// Sends what may leave, to each connection that may have something.
     pub(super) fn release(&mut self, now: Nanos) -> u32 {
         let mut work = 0;
-        let mut nth = 0;
-        while nth < self.connections.sending_len() && work < FRAMES_A_TURN_MAX {
-            let connection = self.connections.sending_at(nth);
+        let mut served = 0;
+        while served < self.connections.sending_len() && work < FRAMES_A_TURN_MAX {
+            let connection = self.connections.sending_at(served);
             work += self.send_to(now, connection);
-            nth += 1;
+            served += 1;
         }
-        self.connections.end_sending();
+        self.connections.end_sending(served);
         work
     }
 
@@ -142,6 +154,15 @@ impl Node {
             let log = &self.sequencer.log;
             let (slot, _, scratch) = self.connections.split(connection);
             if slot.is_free() {
+                return sends;
+            }
+            if slot.is_blocked {
+                // Composing for a socket that takes nothing would be work for nobody.
+                slot.is_sending = false;
+                let lag = slot.outgoing.lag_bytes(log);
+                if lag > self.reader_lag_max {
+                    self.close_slow_reader(now, connection);
+                }
                 return sends;
             }
             let Ok(octets) = slot.outgoing.fill(now, log, released, scratch) else {
@@ -165,15 +186,6 @@ impl Node {
                 slot.transport.on_sent(now);
             }
             self.counters.add(Counter::BytesOut, sent as u64);
-            if sent < octets {
-                // The socket says when it takes more.
-                let lag = slot.outgoing.lag_bytes(log);
-                slot.is_sending = false;
-                if lag > self.reader_lag_max {
-                    self.close_slow_reader(now, connection);
-                }
-                return sends;
-            }
         }
         sends
     }

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use crate::coordination::gate::Gate;
 use crate::engine::outbox::{Outbox, ReportSink};
-use crate::limits::STATE_HASH_INTERVAL;
+use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, STATE_HASH_INTERVAL};
 use crate::machine::Machine;
 use crate::replay::{self, ReplayError};
 use crate::replication::commit::Commit;
@@ -55,9 +55,9 @@ pub struct Told {
     reports: u64,
 }
 
-/// Events of logons in one turn: each connection may cause a few, and their number is bounded by
-/// the frames of a turn.
+/// Logons that wait to be answered: a turn checks few credentials, each of which gives at most one.
 const LOGON_EVENTS_MAX: usize = 4096;
+const _: () = assert!(LOGON_EVENTS_MAX >= CREDENTIAL_CHECKS_A_TURN_MAX as usize);
 
 impl Told {
     /// Nothing told yet to any of `session_count_max` sessions.
@@ -90,6 +90,11 @@ impl ReportSink for Sink<'_> {
     }
 
     fn logon(&mut self, index: Index, event: &Event) {
+        match event {
+            Event::Opened { .. } | Event::Bound { .. } => {}
+            // Whoever journaled an end knows of it, and there may be as many as sessions.
+            Event::Down { .. } | Event::Report { .. } => return,
+        }
         assert!(self.told.logons.len() < LOGON_EVENTS_MAX, "a turn has fewer logons than this");
         self.told.logons.push_back((index, *event));
     }
@@ -118,8 +123,8 @@ impl Sequencer {
         }
     }
 
-    /// Appends one input. It is applied with the others of the turn.
-    pub fn append(&mut self, now: Nanos, body: &RecordBody<'_>) -> Result<(), Full> {
+    /// Appends one input and returns its index. It is applied with the others of the turn.
+    pub fn append(&mut self, now: Nanos, body: &RecordBody<'_>) -> Result<Index, Full> {
         let mut scratch = [0; PAYLOAD_BYTES_MAX];
         let (kind, source) = (body.kind(), body.source());
         let payload = body.encode(&mut scratch);
@@ -132,7 +137,7 @@ impl Sequencer {
         now: Nanos,
         session: SessionIdx,
         sbe: &[u8],
-    ) -> Result<(), Full> {
+    ) -> Result<Index, Full> {
         self.append_payload(now, RecordKind::ClientMessage, session.0, sbe)
     }
 
@@ -142,23 +147,26 @@ impl Sequencer {
         kind: RecordKind,
         source: u32,
         payload: &[u8],
-    ) -> Result<(), Full> {
+    ) -> Result<Index, Full> {
         assert!(now >= self.last_time, "journaled time never goes back");
         self.last_time = now;
         let appended = self.ring.append(now.0, self.epoch.0, kind.stored(), 0, source, payload)?;
-        self.commit.on_appended(Index(appended.index));
+        let index = Index(appended.index);
+        self.commit.on_appended(index);
         self.records_since_hash += 1;
-        Ok(())
+        Ok(index)
     }
 
     /// Appends what is due without anybody asking: a Tick for the machine's timers, a StateHash.
-    /// Everything appended before was applied.
+    /// The hash waits until everything appended is applied, since it tells the output up to itself.
     pub fn append_due(&mut self, now: Nanos) -> Result<u32, Full> {
         let mut count = 0;
         if self.machine.next_deadline().is_some_and(|due| due <= now) {
             self.append(now, &RecordBody::Tick)?;
             count += 1;
-        } else if self.records_since_hash >= STATE_HASH_INTERVAL {
+        } else if self.records_since_hash >= STATE_HASH_INTERVAL
+            && self.applied_to == self.ring.head()
+        {
             let output_digest = self.machine.output_digest();
             self.append(now, &RecordBody::StateHash { output_digest })?;
             self.records_since_hash = 0;

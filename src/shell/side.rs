@@ -1,5 +1,7 @@
 //! What passes between the hot thread and the others: fixed-size, copied, never waited for.
 
+use std::net::SocketAddr;
+
 use crate::vocabulary::fix::{GateCause, MarketPhase};
 use crate::vocabulary::units::{Epoch, Index, SecurityId, SessionId, Text};
 
@@ -45,6 +47,8 @@ pub enum Notice {
     },
     /// A connection ended before it had a session.
     Refused {
+        /// Its address, while it is known.
+        peer: Option<SocketAddr>,
         /// Why, for a human.
         why: Text<64>,
     },

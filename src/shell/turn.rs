@@ -129,8 +129,9 @@ impl Node {
         let mut work = self.take_side_messages(now);
         work += self.append_due(now);
         work += self.poll_sockets(now)?;
-        work += self.on_timers(now);
         work += self.receive(now);
+        // After the input: what waits in a socket is a sign of life, also after a long pause.
+        work += self.on_timers(now);
         work += self.apply(now)?;
         work += self.release(now);
         self.count(work);
@@ -217,6 +218,11 @@ impl Node {
             .is_some_and(|deadline| self.connections.count() == 0 || self.clock.now() >= deadline)
     }
 
+    /// Shows how many connections there are now.
+    pub(super) fn count_connections(&self) {
+        self.counters.set(Counter::Connections, u64::from(self.connections.count()));
+    }
+
     fn count(&self, work: u32) {
         self.counters.add(Counter::Turns, 1);
         if work == 0 {
@@ -224,7 +230,6 @@ impl Node {
             return;
         }
         let engine = self.sequencer.machine.engine();
-        self.counters.set(Counter::Connections, u64::from(self.connections.count()));
         self.counters.set(Counter::Keys, u64::from(engine.key_count()));
         self.counters.set(Counter::OpenOrders, u64::from(engine.open_order_count()));
         self.counters.set(Counter::JournalFree, self.sequencer.free_bytes());

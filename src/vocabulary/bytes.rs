@@ -1,5 +1,16 @@
 //! Little-endian fields one after another, for payloads and snapshots: writing never reallocates
-//! without being asked to, reading never passes the end.
+//! without being asked to, reading never passes the end. And memory that is there before its use.
+
+/// `count` times `value`, in memory whose pages are all there: `other` is written first, as memory
+/// that was only ever zero is mapped by the kernel at its first use, which would be an order's.
+#[must_use]
+pub fn present<T: Copy>(count: usize, value: T, other: T) -> Box<[T]> {
+    let mut all: Box<[T]> = vec![other; count].into();
+    // Without this the compiler joins both writes, and may leave zeros to the kernel again.
+    std::hint::black_box(&mut all);
+    all.fill(value);
+    all
+}
 
 /// Takes fields from the front; `None` once they run out.
 pub struct Reader<'a>(pub &'a [u8]);

@@ -42,9 +42,10 @@ pub(crate) struct Figures {
     pub(crate) accepted: [u64; 3],
     /// Orders accepted before the kill, by the journal indexes of their reports.
     pub(crate) accepted_before: u64,
-    /// Acknowledged and not in the journal as sent.
+    /// Acknowledged and not in the journal as sent, or not in the replayed engine: a loss may show
+    /// in either, since the indexes of lost records are given out again.
     pub(crate) lost: u64,
-    /// Accepted more than once.
+    /// Accepted more than once, or as an order that the journal does not hold at that index.
     pub(crate) twice: u64,
     /// Duplicates sent under an old number, under a new one, and answered.
     pub(crate) duplicates: [u64; 3],
@@ -193,7 +194,9 @@ fn figures(ran: &Ran, evidence: &Evidence) -> Figures {
             number(replayed, "keys").unwrap_or(0),
         ],
         accepted_before: of_lines(|line| line.accepted_before),
-        lost: verdict.count(Claim::NothingMissing),
+        lost: verdict.count(Claim::NothingMissing)
+            + of_lines(|line| line.accepted_before + line.accepted_after)
+                .saturating_sub(number(replayed, "keys").unwrap_or(0)),
         twice: verdict.count(Claim::AcceptedOnce),
         duplicates: [
             sum(ran, "duplicates_old_number"),
@@ -423,6 +426,14 @@ mod tests {
             r.stopped["output_digest"] = Value::Null;
             e.replayed["output_digest"] = Value::Null;
         });
+    }
+
+    #[test]
+    fn what_was_acknowledged_and_is_in_no_journal_is_counted_as_lost() {
+        let (plan, ran, mut evidence) = honest();
+        assert_eq!(Findings::of(plan, &ran, &evidence).figures.lost, 0);
+        evidence.replayed["keys"] = 376.into();
+        assert_eq!(Findings::of(plan, &ran, &evidence).figures.lost, 24);
     }
 
     #[test]

@@ -27,10 +27,13 @@ struct Mark {
 impl Marks {
     /// Room for the marks of `entry_count_max` reports of at most `session_count` sessions.
     pub(super) fn new(entry_count_max: usize, session_count: usize) -> Self {
-        let stride = usize::try_from(STRIDE).unwrap_or(usize::MAX);
-        let mark_count_max = entry_count_max / stride + session_count + 1;
-        let slots = (2 * mark_count_max).next_power_of_two();
+        let slots = slot_count(entry_count_max, session_count);
         Self { slots: vec![Mark { session: 0, number: 0, position: FREE }; slots].into() }
+    }
+
+    /// What `new` takes, in bytes.
+    pub(super) fn bytes(entry_count_max: usize, session_count: usize) -> usize {
+        slot_count(entry_count_max, session_count) * size_of::<Mark>()
     }
 
     /// The mark at or below `number`.
@@ -105,6 +108,12 @@ impl Marks {
     fn after(&self, at: usize) -> usize {
         (at + 1) & (self.slots.len() - 1)
     }
+}
+
+fn slot_count(entry_count_max: usize, session_count: usize) -> usize {
+    let stride = usize::try_from(STRIDE).unwrap_or(usize::MAX);
+    let mark_count_max = entry_count_max / stride + session_count + 1;
+    (2 * mark_count_max).next_power_of_two()
 }
 
 #[cfg(test)]
