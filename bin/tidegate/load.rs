@@ -20,6 +20,8 @@ use std::io::BufWriter;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate::client::event::{ClientIdentity, SessionOptions};
 use tidegate::client::history::{Header, HistoryWriter};
 use tidegate::client::session::ClientSession;
@@ -49,6 +51,7 @@ const DEMO_FIRMS: [(&str, u8, [u32; 2]); 2] =
 /// Exit codes: 0 every order has an outcome, 1 some have none, 2 the arguments were refused.
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Where the engine listens
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9700")]
@@ -118,6 +121,15 @@ pub(crate) struct Args {
     /// Write the percentile distribution (from the instant due, if there is a rate) to this file
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
+    /// Write the service times to this file in the V2 encoding, so that runs can be added up
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
+    /// Log on, then wait for a line on standard input, or its end, before the first order
+    #[arg(long)]
+    hold: bool,
+    /// One JSON object a line on standard error for each half percent of the orders, for programs
+    #[arg(long)]
+    progress: bool,
 }
 
 /// Runs the command.
@@ -151,9 +163,14 @@ fn measure(args: &Args, plan: &Plan, address: SocketAddr) -> Result<ExitCode, St
         // A line that may still come back is no stall.
         stall: seconds(args.stall.saturating_add(args.reconnect)),
         orders: plan.orders,
+        has_progress_lines: args.progress,
+        is_held: Arc::new(AtomicBool::new(args.hold)),
     };
+    if args.hold {
+        release_on_input(Arc::clone(&settings.is_held));
+    }
     let mut figures = Figures::try_new()?;
-    let elapsed = drive(&mut poll, &mut connections, settings, clock, &mut figures)
+    let elapsed = drive(&mut poll, &mut connections, &settings, clock, &mut figures)
         .map_err(|e| format!("the run broke off: {e}"))?;
     let run = Run {
         id: plan.run_id,
@@ -164,6 +181,9 @@ fn measure(args: &Args, plan: &Plan, address: SocketAddr) -> Result<ExitCode, St
     };
     if let Some(path) = &args.hgrm {
         write_hgrm(path, &figures, &run)?;
+    }
+    if let Some(path) = &args.hdr {
+        figures.write_hdr(path).map_err(|e| format!("--hdr {}: {e}", path.display()))?;
     }
     let mut code = ExitCode::SUCCESS;
     for (why, count) in failures(&connections) {
@@ -180,6 +200,14 @@ fn measure(args: &Args, plan: &Plan, address: SocketAddr) -> Result<ExitCode, St
     } else {
         print(&figures.as_text(&run), code)
     })
+}
+
+/// Lets the orders go when a line comes, or nothing can come any more. The thread ends with it.
+fn release_on_input(is_held: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_line(&mut String::new());
+        is_held.store(false, Ordering::Relaxed);
+    });
 }
 
 fn plan_of(args: &Args) -> Result<Plan, String> {

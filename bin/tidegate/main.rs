@@ -5,6 +5,9 @@
 //! in `main`. Results go to standard output, one clear line on each error to standard error.
 
 mod config_command;
+mod demo;
+mod drill;
+mod guard;
 mod journal_command;
 mod load;
 mod output;
@@ -24,6 +27,7 @@ session, each passes once, is journaled, matched and reported, and survives a cr
 
 const GUIDE: &str = "\
 First steps:
+  tidegate demo                     an engine is killed; nothing is lost, nothing twice: 1 minute
   tidegate run                      a node on loopback; stop it with ctrl-c
   tidegate journal verify DIR       is this journal whole?
   tidegate journal replay DIR       execute it again, compare the digests
@@ -59,6 +63,11 @@ enum Command {
     Config(config_command::Args),
     Load(load::Args),
     VerifyHistory(verify_history::Args),
+    Demo(demo::Args),
+    Drill(drill::Args),
+    /// Run another command of this program that ends with its parent
+    #[command(hide = true)]
+    Guard(guard::Args),
 }
 
 fn main() -> ExitCode {
@@ -70,5 +79,8 @@ fn main() -> ExitCode {
         Command::Config(args) => config_command::run(&args),
         Command::Load(args) => load::run(&args),
         Command::VerifyHistory(args) => verify_history::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Drill(args) => drill::run(&args),
+        Command::Guard(args) => guard::run(&args),
     }
 }

@@ -115,6 +115,9 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         warn!("{warning}");
     }
     let keys = keys(local)?;
+    // An activation is journaled. A start that cannot serve must not leave one behind, so the
+    // address is tried first; it is taken once there is somebody to answer.
+    drop(listen(local.listen, std::net::TcpListener::bind)?);
     let report_bytes = usize::try_from(local.report_ring_bytes)
         .map_err(|_| "report_ring_bytes is larger than this machine's memory".to_owned())?;
     let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
@@ -138,8 +141,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
             torn.side_file.display()
         );
     }
-    let sockets = Sockets::listen(local.listen)
-        .map_err(|e| format!("cannot listen on {}: {e}", local.listen))?;
+    let sockets = listen(local.listen, Sockets::listen)?;
     let address = sockets.local_addr().map_err(|e| e.to_string())?;
     let waker = sockets.waker();
     let (side, side_of_node) = bounded(CHANNEL_MESSAGES_MAX);
@@ -161,6 +163,13 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         Err(_) => return Err("the hot thread ended by an assertion".to_owned()),
     };
     stop(sequencer, &counters, is_json)
+}
+
+fn listen<T>(
+    address: SocketAddr,
+    take: impl FnOnce(SocketAddr) -> std::io::Result<T>,
+) -> Result<T, String> {
+    take(address).map_err(|e| format!("cannot listen on {address}: {e}"))
 }
 
 fn turn_until_stopped(

@@ -4,7 +4,9 @@ use super::connection::{Connection, End};
 use super::figures::Figures;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mio::{Events, Poll};
-use std::io::{self, IsTerminal as _};
+use serde_json::json;
+use std::cell::Cell;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +22,8 @@ const LOGONS_MAX: usize = 128;
 const _: () = assert!(LOGONS_MAX < LOGON_CONNECTIONS_MAX as usize);
 /// The progress bar moves at most this often.
 const PROGRESS_EVERY: Nanos = Nanos(100_000_000);
+/// Progress lines of a run, about.
+const PROGRESS_LINES: u64 = 200;
 
 /// What a turn without work does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -55,19 +59,23 @@ impl Clock {
 }
 
 /// What the loop is told besides its connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) idle: Idle,
     /// Without an answer for this long, the run ends.
     pub(super) stall: Nanos,
     pub(super) orders: u64,
+    /// Whether progress is told line by line instead of shown as a bar.
+    pub(super) has_progress_lines: bool,
+    /// While it is up, no order is sent.
+    pub(super) is_held: Arc<AtomicBool>,
 }
 
 /// Runs until every connection has ended; how long orders were on their way.
 pub(super) fn drive(
     poll: &mut Poll,
     connections: &mut [Connection<'_>],
-    settings: Settings,
+    settings: &Settings,
     clock: Clock,
     figures: &mut Figures,
 ) -> io::Result<Nanos> {
@@ -76,7 +84,7 @@ pub(super) fn drive(
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
     }
     let mut events = Events::with_capacity(EVENTS_MAX);
-    let bar = Bar::new(settings.orders);
+    let shown = Progress::new(settings);
     let (mut start, mut elapsed) = (None, Nanos(0));
     let mut progress = (0, clock.now());
     let mut is_busy = true;
@@ -99,7 +107,12 @@ pub(super) fn drive(
         is_busy = done > 0;
         let now = clock.now();
         if start.is_none() && connections.iter().all(Connection::is_settled) {
-            start = Some(now);
+            shown.tell_settled();
+            if !settings.is_held.load(Ordering::Relaxed) {
+                start = Some(now);
+            }
+            // Waiting to begin is no stall.
+            progress.1 = now;
         }
         if progress.0 != figures.resolved {
             progress = (figures.resolved, now);
@@ -117,13 +130,13 @@ pub(super) fn drive(
                 connection.abort(why)?;
             }
         }
-        bar.show(now, figures.resolved);
+        shown.show(now, figures);
         idle(settings.idle, is_busy);
     }
     for connection in connections {
         connection.flush_history()?;
     }
-    bar.clear();
+    shown.clear();
     Ok(elapsed)
 }
 
@@ -180,28 +193,54 @@ fn park_time(
     if span.is_some_and(|span| span < PARK) { Duration::ZERO } else { PARK }
 }
 
-/// A progress bar on standard error, if that is a terminal.
-struct Bar {
+/// Progress on standard error: a bar if that is a terminal, or lines for a program.
+struct Progress {
     bar: ProgressBar,
-    shown: std::cell::Cell<Nanos>,
+    shown: Cell<Nanos>,
+    lines: Option<Lines>,
 }
 
-impl Bar {
-    fn new(orders: u64) -> Self {
-        let target = if io::stderr().is_terminal() {
+/// Progress for a program: a line each time this many more orders have an outcome.
+struct Lines {
+    step: u64,
+    /// Orders at which the next line is due.
+    next: Cell<u64>,
+    was_settled: Cell<bool>,
+}
+
+impl Progress {
+    fn new(settings: &Settings) -> Self {
+        let lines = settings.has_progress_lines.then(|| Lines {
+            step: (settings.orders / PROGRESS_LINES).max(1),
+            next: Cell::new(1),
+            was_settled: Cell::new(false),
+        });
+        let target = if io::stderr().is_terminal() && lines.is_none() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(Some(orders), target);
+        let bar = ProgressBar::with_draw_target(Some(settings.orders), target);
         let template = "{bar:40} {pos}/{len} orders, {per_sec}, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, shown: std::cell::Cell::new(Nanos(0)) }
+        Self { bar, shown: Cell::new(Nanos(0)), lines }
     }
 
-    fn show(&self, now: Nanos, resolved: u64) {
+    /// Every connection has logged on, or never will.
+    fn tell_settled(&self) {
+        if self.lines.as_ref().is_some_and(|lines| !lines.was_settled.replace(true)) {
+            tell(&json!({ "settled": true }));
+        }
+    }
+
+    fn show(&self, now: Nanos, figures: &Figures) {
+        let resolved = figures.resolved;
+        if let Some(lines) = self.lines.as_ref().filter(|lines| resolved >= lines.next.get()) {
+            lines.next.set(resolved + lines.step);
+            tell(&json!({ "resolved": resolved, "reconnects": figures.reconnects }));
+        }
         if now.since(self.shown.get()) >= PROGRESS_EVERY {
             self.shown.set(now);
             self.bar.set_position(resolved);
@@ -211,4 +250,9 @@ impl Bar {
     fn clear(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn tell(line: &serde_json::Value) {
+    // Nobody may be reading, and that is no fault.
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -6,10 +6,12 @@
 //! and not in the first.
 
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer as _, V2Serializer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::Path;
 use tidegate::vocabulary::fix::{BusinessRejectReason, CxlRejReason, OrdRejReason};
 use tidegate::vocabulary::units::Nanos;
 
@@ -233,6 +235,15 @@ impl Figures {
             "service_ns": latency(&self.service),
             "scheduled_ns": run.has_rate.then(|| latency(&self.scheduled)),
         })
+    }
+
+    /// The service times in HdrHistogram's V2 encoding, which can be read and added up.
+    pub(super) fn write_hdr(&self, path: &Path) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        V2Serializer::new()
+            .serialize(&self.service, &mut bytes)
+            .map_err(|e| io::Error::other(e.to_string()))?;
+        std::fs::write(path, bytes)
     }
 
     /// The percentile distribution in the text form that HDR plotters read, in microseconds.
