@@ -116,8 +116,8 @@ fn as_text(findings: &Findings, took: Nanos) -> String {
     }
     let _ = writeln!(
         text,
-        "\n  ({CLIENTS} clients with full windows on this machine's cores: the length of the queue, not \
-         the\n  speed of the engine; that is measured by perf/)\n"
+        "\n  ({CLIENTS} clients with full windows on this machine's cores: how long the queue is, \
+         not how\n  fast the engine; that is measured by perf/)\n"
     );
     for check in &findings.checks {
         let word = if check.holds { "holds " } else { "BROKEN" };
