@@ -1,6 +1,8 @@
 //! `tidegate journal`: what a journal holds, read without an engine that runs.
 
-use std::io::Write as _;
+mod diff;
+mod dump;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,6 +13,8 @@ use tidegate::engine::outbox::{NoReports, Outbox};
 use tidegate::machine::Machine;
 use tidegate::replay;
 use tidegate::vocabulary::record::RecordKind;
+
+use crate::output;
 
 /// Arguments of `tidegate journal`.
 #[derive(clap::Args)]
@@ -48,6 +52,38 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show records in the words of the protocol, one a line
+    ///
+    /// index, time in ns, epoch, checksum, kind, then what it says. A record that this build cannot
+    /// read is shown as octets. Example, the life of one order:
+    ///   tidegate journal dump tidegate-data | grep 'ClOrdID=17 '
+    #[command(verbatim_doc_comment)]
+    Dump {
+        /// The data directory of a node
+        dir: PathBuf,
+        /// Begin with the record with this index
+        #[arg(long, value_name = "INDEX", default_value_t = 1)]
+        from: u64,
+        /// End with the record with this index
+        #[arg(long, value_name = "INDEX", default_value_t = u64::MAX, hide_default_value = true)]
+        to: u64,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare two journals record by record
+    ///
+    /// Nothing in a record depends on the node that wrote it: the journals of one history are equal
+    /// up to the end of the shorter one. Exit code 1 where they part, with both records.
+    Diff {
+        /// The data directory of one node
+        first: PathBuf,
+        /// That of another
+        second: PathBuf,
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs the command.
@@ -55,17 +91,27 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let (outcome, is_json) = match &args.command {
         Command::Verify { dir, json } => (verify(dir), *json),
         Command::Replay { dir, to, json } => (replay(dir, *to), *json),
+        Command::Diff { first, second, json } => (diff::diff(first, second), *json),
+        Command::Dump { dir, from, to, json } => {
+            let asked = dump::Dump { from: *from, to: *to, is_json: *json };
+            return match dump::dump(dir, &asked) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(message) => refused(&message),
+            };
+        }
     };
     match outcome {
         Ok(report) => {
-            print(&report, is_json);
-            if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let code = if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            output::print(&text(&report, is_json), code)
         }
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => refused(&message),
     }
+}
+
+fn refused(message: &str) -> ExitCode {
+    output::error(message);
+    ExitCode::FAILURE
 }
 
 /// What a command found.
@@ -170,18 +216,15 @@ fn kind_name(kind: u8) -> String {
     RecordKind::from_stored(kind).map_or_else(|| format!("Unknown({kind})"), |k| format!("{k:?}"))
 }
 
-fn print(report: &Report, is_json: bool) {
-    let mut out = std::io::stdout().lock();
-    let text = if is_json {
-        json!(report.fields).to_string()
-    } else {
-        let width = report.fields.keys().map(String::len).max().unwrap_or(0);
-        let line = |(key, value): (&String, &Value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            format!("{key:width$}  {text}")
-        };
-        report.fields.iter().map(line).collect::<Vec<_>>().join("\n")
+/// A report as one JSON object, or as a line a field.
+fn text(report: &Report, is_json: bool) -> String {
+    if is_json {
+        return format!("{}\n", json!(report.fields));
+    }
+    let width = report.fields.keys().map(String::len).max().unwrap_or(0);
+    let line = |(key, value): (&String, &Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{key:width$}  {text}\n")
     };
-    // Nobody may be reading, and that is no fault.
-    let _ = writeln!(out, "{text}");
+    report.fields.iter().map(line).collect()
 }

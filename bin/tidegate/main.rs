@@ -57,7 +57,7 @@ enum Command {
     /// instruments, two demo firms. After a crash, start it again on the same directory: the
     /// journal is replayed and clients go on by number.
     Run(run::Args),
-    /// Verify or replay a journal
+    /// Verify, replay, show or compare journals
     Journal(journal_command::Args),
     /// Check a configuration, or print one to start from
     Config(config_command::Args),

@@ -62,6 +62,8 @@ pub enum Notice {
         /// For this cause.
         cause: GateCause,
     },
+    /// A stop was asked for: sessions are told, nothing more is sequenced.
+    Stopping,
     /// The key table is nearly full: refusals follow.
     KeysNearlyFull,
 }

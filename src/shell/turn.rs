@@ -207,7 +207,8 @@ impl Node {
     fn begin_shutdown(&mut self, now: Nanos) {
         if self.shutdown.is_none() {
             self.shutdown = Some(now.saturating_add(SHUTDOWN_GRACE));
-            self.shut(GateCause::Failover);
+            self.sequencer.gate.shut(GateCause::Failover);
+            self.notify(Notice::Stopping);
             self.sockets.close_listener();
             self.stop_all(now);
         }
