@@ -227,6 +227,9 @@ fn write_log(notices: &Receiver<Notice>) {
             Notice::Refused { peer, why } => warn!(?peer, "refused: {why}"),
             Notice::SlowReader { session } => warn!(%session, "closed: reads too slowly"),
             Notice::GateShut { cause } => warn!(cause = cause.name(), "gate shut"),
+            Notice::UnknownInstrument { who, security_id } => {
+                warn!(%who, ?security_id, "no such instrument: its phase was not set");
+            }
             Notice::Stopping => info!("stopping: ending every session"),
             Notice::KeysNearlyFull => warn!("key table nearly full: orders will be refused"),
         }

@@ -64,8 +64,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn verdict_of(args: &Args) -> Result<Verdict, String> {
     let histories = expand(&args.histories)?;
-    let ledger =
-        Ledger::read(&args.journal).map_err(|e| format!("{}: {e}", args.journal.display()))?;
+    let ledger = Ledger::read(&args.journal).map_err(|e| e.to_string())?;
     let options = Options { allow_unresolved: args.allow_unresolved };
     judge(&ledger, &histories, options).map_err(|e| e.to_string())
 }

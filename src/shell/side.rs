@@ -62,6 +62,13 @@ pub enum Notice {
         /// For this cause.
         cause: GateCause,
     },
+    /// A phase was to be set for an instrument that is none: nothing was journaled.
+    UnknownInstrument {
+        /// Who asked.
+        who: Text<32>,
+        /// What was named.
+        security_id: Option<SecurityId>,
+    },
     /// A stop was asked for: sessions are told, nothing more is sequenced.
     Stopping,
     /// The key table is nearly full: refusals follow.

@@ -148,11 +148,12 @@ impl Node {
             match message {
                 SideMessage::Shutdown => self.begin_shutdown(now),
                 SideMessage::SetPhase { who, reason, security_id, phase } => {
-                    let is_known = security_id.is_none_or(|id| {
-                        self.sequencer.machine.engine().markets().get(id).is_some()
-                    });
+                    let markets = self.sequencer.machine.engine().markets();
+                    let is_known = security_id.is_none_or(|id| markets.get(id).is_some());
                     let body = RecordBody::Admin { who, reason, security_id, phase };
-                    if is_known && self.sequencer.append(now, &body).is_err() {
+                    if !is_known {
+                        self.notify(Notice::UnknownInstrument { who, security_id });
+                    } else if self.sequencer.append(now, &body).is_err() {
                         self.shut(GateCause::Space);
                     }
                 }

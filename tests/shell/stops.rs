@@ -105,8 +105,11 @@ fn a_market_that_is_suspended_refuses_for_now_and_cancels() {
         rig.turn();
     };
     set(&mut rig, Some(SecurityId(0)), MarketPhase::Suspended);
-    // An instrument that is not there changes nothing and is not journaled.
-    set(&mut rig, Some(SecurityId(77)), MarketPhase::Suspended);
+    // An instrument that is not there changes nothing, is not journaled, and is told.
+    let unknown = Some(SecurityId(77));
+    set(&mut rig, unknown, MarketPhase::Suspended);
+    let told = Notice::UnknownInstrument { who: Text::new("risk"), security_id: unknown };
+    assert!(rig.notices().contains(&told));
     peer.buy(2);
     peer.send(Peer::cancel(3, 1));
     rig.until(&mut [&mut peer], "answered", |_, p| p[0].templates() == [200, 204, 202]);
