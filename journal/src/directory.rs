@@ -295,7 +295,9 @@ fn open_found(
         },
         floor_reached: scanned.crc_at_floor == Some(meta.stop_crc),
         same_boot: header.boot_id == boot_id,
-        is_stopped: meta.is_stopped,
+        // An open writes the metadata first: behind the ring's header, its newest label was lost,
+        // and an older one tells of an earlier stop.
+        is_stopped: meta.is_stopped && meta.generation >= header.generation,
     };
     let row = facts.judge();
     let (change, clean) = match row.verdict {

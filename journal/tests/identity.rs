@@ -224,6 +224,28 @@ fn one_damaged_slot_is_no_loss() {
     }
 }
 
+/// The mark of a stop before the last open, in the slot that is left when the newest is damaged,
+/// says nothing of the writer that came after.
+#[test]
+fn an_older_mark_of_a_stop_is_not_believed() {
+    for (boot, case, change) in
+        [(BOOT, "killed", None), (OTHER_BOOT, "power cut", Some(IncarnationChange::PowerCut))]
+    {
+        let dir = temp_dir();
+        build(dir.path(), 10);
+        Ring::open(dir.path(), &options()).unwrap().0.close().unwrap();
+        let before = fs::read(dir.path().join(META_FILE)).unwrap();
+        drop(Ring::open(dir.path(), &options()).unwrap());
+        let after = fs::read(dir.path().join(META_FILE)).unwrap();
+        let written = before.iter().zip(&after).position(|(old, new)| old != new).unwrap();
+        flip(&dir.path().join(META_FILE), &[written / 4096 * 4096 + 30]);
+        let options = RingOptions { boot_id: Some(boot), ..options() };
+        let (_, recovery) = Ring::open(dir.path(), &options).unwrap();
+        assert_eq!((recovery.case, recovery.clean), (case, false));
+        assert_eq!(recovery.incarnation_changed, change, "{case}");
+    }
+}
+
 #[test]
 fn creation_and_opening_keep_apart() {
     let dir = temp_dir();
