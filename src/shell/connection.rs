@@ -41,6 +41,9 @@ pub struct Connection {
     pub is_sending: bool,
     /// The socket took less than was offered: it says when it takes more, and is not asked before.
     pub is_blocked: bool,
+    /// The peer was said to have closed: the end may stand behind octets that came with it, and is
+    /// not told again, so input is received until it comes.
+    pub is_peer_closed: bool,
     /// When the socket was accepted.
     pub opened_at: Nanos,
     index: ConnectionIdx,
@@ -117,6 +120,7 @@ impl Connection {
             is_ready: false,
             is_sending: false,
             is_blocked: false,
+            is_peer_closed: false,
             opened_at: Nanos(0),
             stream: None,
             stage: Stage::Free,
@@ -132,6 +136,7 @@ impl Connection {
         self.input.consume(self.input.pending().len());
         self.bound = None;
         self.is_blocked = false;
+        self.is_peer_closed = false;
         self.stream = Some(stream);
         self.stage = Stage::Open;
     }
@@ -175,7 +180,8 @@ impl Connection {
             Ok(0) => Received::Closed,
             Ok(came) => {
                 self.input.end += came;
-                if came < asked { Received::Last(came) } else { Received::More(came) }
+                let is_last = came < asked && !self.is_peer_closed;
+                if is_last { Received::Last(came) } else { Received::More(came) }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Received::Last(0),
             Err(error) if error.kind() == ErrorKind::Interrupted => Received::More(0),

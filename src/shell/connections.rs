@@ -111,6 +111,7 @@ impl Connections {
             if slot.is_free() {
                 continue;
             }
+            slot.is_peer_closed |= readiness.is_closed;
             if readiness.is_readable {
                 slot.is_ready = true;
                 self.ready.add(readiness.connection);

@@ -1,8 +1,8 @@
 //! Readiness of sockets, through mio: the only place that knows of tokens and of the listener.
 //!
 //! mio is edge-triggered: a socket is reported once and stays on the caller's ready list until a
-//! `recv` came back short. All memory is made at start-up; a full event buffer leaves the rest for
-//! the next turn.
+//! `recv` came back short, or empty once its peer has closed. All memory is made at start-up; a
+//! full event buffer leaves the rest for the next turn.
 
 use std::io;
 use std::net::SocketAddr;
@@ -38,6 +38,8 @@ pub struct Readiness {
     pub connection: ConnectionIdx,
     /// It may have input, or its peer closed.
     pub is_readable: bool,
+    /// Its peer closed, perhaps behind input: nothing more is told of what can be received.
+    pub is_closed: bool,
     /// It takes output again.
     pub is_writable: bool,
 }
@@ -86,8 +88,10 @@ impl Sockets {
     pub fn ready(&self) -> impl Iterator<Item = Readiness> + '_ {
         self.events.iter().filter_map(|event| {
             let connection = ConnectionIdx(u32::try_from(event.token().0).ok()?);
-            let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
-            Some(Readiness { connection, is_readable, is_writable: event.is_writable() })
+            let is_closed = event.is_read_closed() || event.is_error();
+            let is_readable = event.is_readable() || is_closed;
+            let is_writable = event.is_writable();
+            Some(Readiness { connection, is_readable, is_closed, is_writable })
         })
     }
 

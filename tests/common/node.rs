@@ -232,6 +232,11 @@ impl Peer {
         self.session.on_disconnected(self.clock.now());
     }
 
+    /// Says that nothing more will be sent; what comes is still read.
+    pub(crate) fn half_close(&self) {
+        self.stream.as_ref().unwrap().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
     /// Leaves the line in order.
     pub(crate) fn finish(&mut self) {
         self.session.on_finish(self.clock.now(), &mut self.out);

@@ -74,6 +74,20 @@ fn one_segment_holds_many_frames() {
     rig.until(&mut [&mut peer], "50 are reported", |_, p| p[0].templates() == [200; 50]);
 }
 
+/// Both are told by one readiness, and nothing is told afterwards.
+#[test]
+fn an_end_that_comes_with_the_last_octets_is_seen() {
+    let dir = tempdir().unwrap();
+    let mut rig = Rig::start(&small(dir.path()));
+    let mut peer = Peer::live(&mut rig, 0);
+    peer.buy(1);
+    peer.half_close();
+    rig.until(&mut [&mut peer], "the line is closed", |rig, p| {
+        p[0].is_closed && rig.get(Counter::Connections) == 0
+    });
+    assert_eq!((peer.templates(), rig.get(Counter::Ends)), (vec![200], 1));
+}
+
 /// What comes instead of a logon, what the last message says of it, and what is counted.
 #[track_caller]
 fn check_breach(octets: &[u8], reason: &str, counter: Counter) {
