@@ -62,6 +62,24 @@ fn check_torn(dir: &Path, image: &Image, bytes: &[u8]) {
     std::fs::remove_file(torn.side_file).unwrap();
 }
 
+/// A whole record was not cut short by a crash: what it follows has changed or is gone.
+#[test]
+fn a_whole_last_record_of_another_chain_is_not_torn() {
+    let dir = temp_dir();
+    let image = build(dir.path(), 12);
+    let n = image.places.len() - 1;
+    let Place { start, end } = image.places[n];
+    let record = Record::decode(&image.bytes[start..], u64::MAX / 2).unwrap();
+    for changed in [
+        Record { prev_crc: record.prev_crc ^ 1, ..record },
+        Record { index: record.index + 1, ..record },
+    ] {
+        let mut bytes = image.bytes.clone();
+        changed.encode(&mut bytes[start..end]);
+        check_corrupt(dir.path(), &image, n, &bytes);
+    }
+}
+
 #[test]
 fn every_flipped_bit_is_noticed() {
     let dir = temp_dir();
