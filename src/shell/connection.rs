@@ -24,6 +24,7 @@ use crate::vocabulary::bytes::present;
 use crate::vocabulary::units::{Index, Nanos, SessionIdx};
 
 /// A connection slot.
+#[expect(clippy::struct_excessive_bools, reason = "each is set and cleared by steps of its own")]
 pub struct Connection {
     /// The node's half of the session.
     pub transport: Transport,
