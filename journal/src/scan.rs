@@ -5,7 +5,7 @@
 //! write that a crash cut short. A valid record further on: something in between was lost or
 //! changed, and nothing may be dropped silently.
 //!
-//! The third world is looked for at every eighth byte from the break on. A client's payload may look
+//! The third world is looked for at every eighth byte from the break. A client's payload may look
 //! like a header, so the checksum decides, and a record counts only if its index is higher than the
 //! last good one's and its epoch not lower. What is left is a payload that contains, whole, a
 //! record with such an index: whoever plants one, and has his own record torn by a crash in the
