@@ -139,6 +139,8 @@ impl<'p> Connection<'p> {
         }
         let mark = self.outbox.len();
         self.session.on_finish(now, &mut self.outbox);
+        // A line that is still coming up has no session to leave, and no answer will end it.
+        self.is_closing |= self.outbox.len() == mark;
         self.log_sent(now, mark)
     }
 
@@ -471,5 +473,58 @@ impl<'p> Connection<'p> {
             rest = behind;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Firm;
+    use super::*;
+    use std::net::TcpListener;
+    use tidegate::client::event::{ClientIdentity, SessionOptions};
+    use tidegate::session::credentials::Key;
+    use tidegate::vocabulary::units::SessionId;
+
+    /// A line that comes back after everything is answered has nobody left to log out for it.
+    #[test]
+    fn a_line_that_is_still_coming_up_ends_when_the_run_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let key = Key::try_new("firm-a", &[0xa1; 32]).unwrap();
+        let firm = Firm { key: key.clone(), accounts: vec![1001] };
+        let plan = Plan {
+            firms: vec![firm],
+            connections: 2,
+            orders: 1,
+            instruments: 1,
+            duplicates: 0,
+            cancels: 0,
+            seed: 1,
+            run_id: 1,
+            poss_resend: false,
+            rate: None,
+        };
+        let poll = mio::Poll::new().unwrap();
+        let mut figures = Figures::try_new().unwrap();
+        for is_logging_on in [false, true] {
+            let identity = ClientIdentity { session_id: SessionId([1; 16]), key: key.clone() };
+            let setup = Setup {
+                number: 1,
+                session: ClientSession::new(identity, SessionOptions::default()),
+                history: None,
+                window: 1,
+                reconnect: Nanos::SECOND,
+                line: Line::new(listener.local_addr().unwrap(), mio::Token(0)),
+            };
+            let now = Nanos::SECOND;
+            let mut connection = Connection::new(&plan, setup, now);
+            assert!(connection.log_on(now, poll.registry()).unwrap() && connection.is_drained());
+            if is_logging_on {
+                connection.session.on_connected(now, now, &mut connection.outbox);
+                connection.outbox.clear();
+            }
+            connection.finish(now).unwrap();
+            connection.turn(now, None, &mut figures).unwrap();
+            assert_eq!(connection.end(), Some(&End::Done), "logging on: {is_logging_on}");
+        }
     }
 }
