@@ -67,7 +67,8 @@ impl Key {
     pub(super) fn on_accepted(&mut self, order_id: OrderId, witness: Witness) -> Option<String> {
         let Some((earlier, first)) = self.accepted else {
             self.accepted = Some((order_id, witness));
-            return None;
+            let known = self.known.filter(|known| *known != order_id)?;
+            return Some(format!("accepted as order {order_id}, but known as order {known}"));
         };
         Some(format!(
             "accepted as order {order_id}, but as order {earlier} before (number {} of session {})",
@@ -118,7 +119,9 @@ impl Key {
     pub(super) fn contradiction(&self) -> Option<String> {
         let accepted = self.accepted.map(|(id, _)| Index(id.0));
         let (refused, for_now, unknown) = (self.refused, self.refused_for_now, self.unknown);
-        if let (Some(at), Some((refused, reason))) = (accepted, refused) {
+        // A status is as good a witness that the order exists as its acceptance.
+        let exists = accepted.or(self.known.map(|id| Index(id.0)));
+        if let (Some(at), Some((refused, reason))) = (exists, refused) {
             return Some(format!(
                 "accepted at index {at} and refused for good (reason {reason}) at {refused}"
             ));
