@@ -444,7 +444,7 @@ fn the_honest_world_passes() {
 /// One row a forgery: its name, the claim that must catch it, the change.
 type Row = (&'static str, Claim, fn(&mut World));
 
-const FORGERIES: [Row; 19] = [
+const FORGERIES: [Row; 21] = [
     ("a duplicate accepted as a second order", Claim::AcceptedOnce, |w| {
         let again = order(3, 1, Side::Buy, 10);
         w.forge(3, K1_AGAIN, accepted(&again, K1_AGAIN));
@@ -485,6 +485,15 @@ const FORGERIES: [Row; 19] = [
     ("NotApplied of a request that was applied", Claim::NothingMissing, |w| {
         let body = ReportBody::NotApplied { from_seq_no: Seq(10), count: 1 };
         w.report(A, 12, 0, body);
+    }),
+    ("a refused cancel at another's record", Claim::NothingMissing, |w| {
+        let ReportBody::CancelReject(r) = cancel_refused(100, 3) else { unreachable!() };
+        let cxl_rej_reason = CxlRejReason::TooLateToCancel.wire();
+        w.forge(9, K9, ReportBody::CancelReject(OrderCancelReject { cxl_rej_reason, ..r }));
+        w.forge(10, LAST - 1, status(3, K3, OrdStatus::New));
+    }),
+    ("a duplicate answered at another's record", Claim::NothingMissing, |w| {
+        w.forge(3, K9, status(1, K1, OrdStatus::New));
     }),
     ("a report that never came", Claim::Contiguous, |w| {
         w.drop_report(4);
