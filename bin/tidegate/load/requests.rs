@@ -154,7 +154,10 @@ impl Requests {
         answer: Answer,
         figures: &mut Figures,
     ) {
-        let place = self.pending.iter().position(is_it);
+        // A duplicate behind a gap is answered in the place of its lost order, which still waits.
+        let is_alive = |p: &Pending| !p.is_lost && is_it(p);
+        let place = self.pending.iter().position(is_alive);
+        let place = place.or_else(|| self.pending.iter().position(&is_it));
         let Some(pending) = place.and_then(|place| self.pending.remove(place)) else {
             figures.unexpected += 1;
             return;
