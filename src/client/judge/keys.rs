@@ -120,7 +120,7 @@ impl Key {
         let accepted = self.accepted.map(|(id, _)| Index(id.0));
         let (refused, for_now, unknown) = (self.refused, self.refused_for_now, self.unknown);
         // A status is as good a witness that the order exists as its acceptance.
-        let exists = accepted.or(self.known.map(|id| Index(id.0)));
+        let exists = accepted.or_else(|| self.known.map(|id| Index(id.0)));
         if let (Some(at), Some((refused, reason))) = (exists, refused) {
             return Some(format!(
                 "accepted at index {at} and refused for good (reason {reason}) at {refused}"
