@@ -444,7 +444,7 @@ fn the_honest_world_passes() {
 /// One row a forgery: its name, the claim that must catch it, the change.
 type Row = (&'static str, Claim, fn(&mut World));
 
-const FORGERIES: [Row; 17] = [
+const FORGERIES: [Row; 21] = [
     ("a duplicate accepted as a second order", Claim::AcceptedOnce, |w| {
         let again = order(3, 1, Side::Buy, 10);
         w.forge(3, K1_AGAIN, accepted(&again, K1_AGAIN));
@@ -456,6 +456,11 @@ const FORGERIES: [Row; 17] = [
     ("an acceptance repeated under a new number", Claim::AcceptedOnce, |w| {
         let k1 = order(1, 1, Side::Buy, 10);
         w.report(A, 12, K1, accepted(&k1, K1));
+    }),
+    ("a known order accepted as a second one", Claim::AcceptedOnce, |w| {
+        w.forge(1, K1, status(1, K1, OrdStatus::New));
+        let again = order(3, 1, Side::Buy, 10);
+        w.forge(3, K1_AGAIN, accepted(&again, K1_AGAIN));
     }),
     ("an acceptance beyond the journal's end", Claim::NothingMissing, |w| {
         let k5 = order(10, 5, Side::Buy, 1);
@@ -481,6 +486,15 @@ const FORGERIES: [Row; 17] = [
         let body = ReportBody::NotApplied { from_seq_no: Seq(10), count: 1 };
         w.report(A, 12, 0, body);
     }),
+    ("a refused cancel at another's record", Claim::NothingMissing, |w| {
+        let ReportBody::CancelReject(r) = cancel_refused(100, 3) else { unreachable!() };
+        let cxl_rej_reason = CxlRejReason::TooLateToCancel.wire();
+        w.forge(9, K9, ReportBody::CancelReject(OrderCancelReject { cxl_rej_reason, ..r }));
+        w.forge(10, LAST - 1, status(3, K3, OrdStatus::New));
+    }),
+    ("a duplicate answered at another's record", Claim::NothingMissing, |w| {
+        w.forge(3, K9, status(1, K1, OrdStatus::New));
+    }),
     ("a report that never came", Claim::Contiguous, |w| {
         w.drop_report(4);
     }),
@@ -497,6 +511,10 @@ const FORGERIES: [Row; 17] = [
     }),
     ("accepted, then refused for now", Claim::FinalStays, |w| {
         w.forge(3, K1_AGAIN, refused(1, OrdRejReason::ExchangeClosed, true));
+    }),
+    ("known by its status, then refused for good", Claim::FinalStays, |w| {
+        w.forge(1, K1, status(1, K1, OrdStatus::New));
+        w.forge(3, K1_AGAIN, refused(1, OrdRejReason::IncorrectQuantity, false));
     }),
     ("refused for good, then accepted", Claim::FinalStays, |w| {
         w.forge(7, K4_AGAIN - 1, refused(4, OrdRejReason::UnknownAccount, false));

@@ -67,6 +67,8 @@ pub(super) struct Connection<'p> {
     is_finishing: bool,
     /// Whether the line is to be dropped once the outbox is empty.
     is_closing: bool,
+    /// Why this line is left; without it, its loss has words of its own.
+    leaving: Option<String>,
     retry_at: Nanos,
     down_since: Option<Nanos>,
     last_report: Nanos,
@@ -94,6 +96,7 @@ impl<'p> Connection<'p> {
             extras: Extras::default(),
             is_finishing: false,
             is_closing: false,
+            leaving: None,
             retry_at: now,
             down_since: Some(now),
             last_report: now,
@@ -139,6 +142,8 @@ impl<'p> Connection<'p> {
         }
         let mark = self.outbox.len();
         self.session.on_finish(now, &mut self.outbox);
+        // A line that is still coming up has no session to leave, and no answer will end it.
+        self.is_closing |= self.outbox.len() == mark;
         self.log_sent(now, mark)
     }
 
@@ -297,6 +302,7 @@ impl<'p> Connection<'p> {
                 self.is_closing = true;
                 let refusal = format!("logon refused: {} ({reason})", reject_name(*code));
                 self.note(now, EntryKind::Note, refusal.as_bytes())?;
+                self.leaving = Some(refusal.clone());
                 self.retry_at = match advice {
                     Advice::ReconnectNow => now,
                     Advice::RetryLater => now.saturating_add(retry_pause(*code)),
@@ -312,6 +318,7 @@ impl<'p> Connection<'p> {
                 let name = TerminationCode::from_wire(*code).map_or("?", TerminationCode::name);
                 let what = format!("terminated by {by:?}: {name} ({reason})");
                 self.note(now, EntryKind::Note, what.as_bytes())?;
+                self.leaving = Some(what);
             }
             ClientEvent::Stopped(cause) => {
                 self.is_closing = true;
@@ -440,6 +447,8 @@ impl<'p> Connection<'p> {
             self.gap_from.get_or_insert(self.last_report);
         }
         self.down_since.get_or_insert(now);
+        let left = self.leaving.take();
+        let why = left.as_deref().unwrap_or(why);
         if self.end.is_none() {
             self.end = if self.is_finishing {
                 Some(End::Done)
@@ -471,5 +480,82 @@ impl<'p> Connection<'p> {
             rest = behind;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Firm;
+    use super::*;
+    use std::net::{SocketAddr, TcpListener};
+    use tidegate::client::event::{ClientIdentity, Party, SessionOptions};
+    use tidegate::session::credentials::Key;
+    use tidegate::vocabulary::units::{SessionId, Text};
+
+    fn plan() -> Plan {
+        let key = Key::try_new("firm-a", &[0xa1; 32]).unwrap();
+        Plan {
+            firms: vec![Firm { key, accounts: vec![1001] }],
+            connections: 2,
+            orders: 1,
+            instruments: 1,
+            duplicates: 0,
+            cancels: 0,
+            seed: 1,
+            run_id: 1,
+            poss_resend: false,
+            rate: None,
+        }
+    }
+
+    /// The second connection, which has no order to send.
+    fn connection(plan: &Plan, address: SocketAddr, reconnect: Nanos) -> Connection<'_> {
+        let key = plan.firm_of(1).key.clone();
+        let identity = ClientIdentity { session_id: SessionId([1; 16]), key };
+        let setup = Setup {
+            number: 1,
+            session: ClientSession::new(identity, SessionOptions::default()),
+            history: None,
+            window: 1,
+            reconnect,
+            line: Line::new(address, mio::Token(0)),
+        };
+        Connection::new(plan, setup, Nanos::SECOND)
+    }
+
+    /// A line that comes back after everything is answered has nobody left to log out for it.
+    #[test]
+    fn a_line_that_is_still_coming_up_ends_when_the_run_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let plan = plan();
+        let poll = mio::Poll::new().unwrap();
+        let mut figures = Figures::try_new().unwrap();
+        for is_logging_on in [false, true] {
+            let now = Nanos::SECOND;
+            let address = listener.local_addr().unwrap();
+            let mut connection = connection(&plan, address, Nanos::SECOND);
+            assert!(connection.log_on(now, poll.registry()).unwrap() && connection.is_drained());
+            if is_logging_on {
+                connection.session.on_connected(now, now, &mut connection.outbox);
+                connection.outbox.clear();
+            }
+            connection.finish(now).unwrap();
+            connection.turn(now, None, &mut figures).unwrap();
+            assert_eq!(connection.end(), Some(&End::Done), "logging on: {is_logging_on}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_the_server_ended_says_in_whose_words() {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let plan = plan();
+        let mut figures = Figures::try_new().unwrap();
+        let mut connection = connection(&plan, address, Nanos(0));
+        let (by, code) = (Party::Server, TerminationCode::Finished.wire());
+        let event = ClientEvent::Terminated { by, code, reason: Text::new("maintenance") };
+        connection.on_event(Nanos::SECOND, &event, &mut figures).unwrap();
+        connection.on_lost(Nanos::SECOND, "closed by the server").unwrap();
+        let Some(End::Failed(why)) = connection.end() else { panic!("it goes on") };
+        assert!(why.contains("terminated by Server") && why.contains("maintenance"), "{why}");
     }
 }

@@ -154,7 +154,10 @@ impl Requests {
         answer: Answer,
         figures: &mut Figures,
     ) {
-        let place = self.pending.iter().position(is_it);
+        // A duplicate behind a gap is answered in the place of its lost order, which still waits.
+        let is_alive = |p: &Pending| !p.is_lost && is_it(p);
+        let place = self.pending.iter().position(is_alive);
+        let place = place.or_else(|| self.pending.iter().position(&is_it));
         let Some(pending) = place.and_then(|place| self.pending.remove(place)) else {
             figures.unexpected += 1;
             return;
@@ -202,8 +205,9 @@ fn count_refusal(answer: Answer, figures: &mut Figures) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate::vocabulary::event::BusinessMessageReject;
-    use tidegate::vocabulary::units::{Index, Text};
+    use tidegate::vocabulary::event::{BusinessMessageReject, ExecutionReportReject};
+    use tidegate::vocabulary::fix::OrdStatus;
+    use tidegate::vocabulary::units::{ExecId, Index, OrderId, Text};
 
     fn pending(seq: u64) -> Pending {
         Pending {
@@ -255,5 +259,34 @@ mod tests {
         assert_eq!(figures.refused.get(&(208, 8, true)), Some(&2));
         requests.on_report(Nanos(4), &refusal(1), &mut figures);
         assert_eq!(figures.unexpected, 1);
+    }
+
+    #[test]
+    fn an_answer_is_never_taken_for_that_of_a_request_that_never_happened() {
+        let mut requests = Requests::new(4, 1);
+        let mut figures = Figures::try_new().unwrap();
+        // The order fell into a gap; its duplicate behind the gap was evaluated in its place.
+        requests.push(pending(1));
+        let duplicate = Pending { seq: Seq(2), what: Request::Duplicate(1), ..pending(1) };
+        requests.push(duplicate);
+        let gap = ReportBody::NotApplied { from_seq_no: Seq(1), count: 1 };
+        requests.on_report(Nanos(1), &report(gap), &mut figures);
+        let refused = ReportBody::Reject(ExecutionReportReject {
+            order_id: OrderId(0),
+            cl_ord_id: ClOrdId(1),
+            exec_id: ExecId(1),
+            transact_time: Nanos(1),
+            security_id: 0,
+            account: 1,
+            ord_rej_reason: 1,
+            ord_status: OrdStatus::Rejected,
+            poss_resend: false,
+            text: Text::new(""),
+            retryable: false,
+        });
+        requests.on_report(Nanos(2), &report(refused), &mut figures);
+        assert_eq!((figures.resolved, figures.duplicates_answered), (0, 1));
+        assert_eq!(requests.take_lost().map(|p| p.what), Some(Request::Order(1)));
+        assert!(requests.is_empty());
     }
 }

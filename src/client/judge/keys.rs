@@ -42,8 +42,8 @@ pub(super) struct Key {
     pub(super) unknown: Option<Index>,
     /// The order's end, at the lowest index that told it.
     ended: Option<(Index, OrdStatus)>,
-    /// The order's status at the highest index that told it.
-    latest: Option<(Index, OrdStatus)>,
+    /// The order's last status that was no end, at the highest index that told it.
+    open: Option<(Index, OrdStatus)>,
 }
 
 /// All keys.
@@ -67,7 +67,8 @@ impl Key {
     pub(super) fn on_accepted(&mut self, order_id: OrderId, witness: Witness) -> Option<String> {
         let Some((earlier, first)) = self.accepted else {
             self.accepted = Some((order_id, witness));
-            return None;
+            let known = self.known.filter(|known| *known != order_id)?;
+            return Some(format!("accepted as order {order_id}, but known as order {known}"));
         };
         Some(format!(
             "accepted as order {order_id}, but as order {earlier} before (number {} of session {})",
@@ -92,7 +93,7 @@ impl Key {
     }
 
     /// A report told the order's status; what it contradicts, if anything. Reports of one record
-    /// share an index and come in order.
+    /// share an index and come in order. All ends that were told must be the same.
     pub(super) fn on_status(&mut self, index: Index, status: OrdStatus) -> Option<String> {
         let is_end = match status {
             OrdStatus::Filled | OrdStatus::Canceled | OrdStatus::Expired => true,
@@ -103,14 +104,15 @@ impl Key {
             | OrdStatus::Rejected
             | OrdStatus::PendingNew => false,
         };
-        if is_end && self.ended.is_none_or(|(at, _)| index < at) {
-            self.ended = Some((index, status));
+        if !is_end {
+            self.open = self.open.filter(|(at, _)| *at > index).or(Some((index, status)));
+        } else if let Some((at, end)) = self.ended.filter(|(_, end)| *end != status) {
+            return Some(format!("ended {end:?} at index {at} and {status:?} at index {index}"));
+        } else {
+            self.ended = self.ended.filter(|(at, _)| *at <= index).or(Some((index, status)));
         }
-        if self.latest.is_none_or(|(at, _)| index >= at) {
-            self.latest = Some((index, status));
-        }
-        let ((at, end), (later, other)) = (self.ended?, self.latest?);
-        (later > at && other != end)
+        let ((at, end), (later, other)) = (self.ended?, self.open?);
+        (later > at)
             .then(|| format!("ended {end:?} at index {at}, but is told {other:?} at index {later}"))
     }
 
@@ -118,7 +120,9 @@ impl Key {
     pub(super) fn contradiction(&self) -> Option<String> {
         let accepted = self.accepted.map(|(id, _)| Index(id.0));
         let (refused, for_now, unknown) = (self.refused, self.refused_for_now, self.unknown);
-        if let (Some(at), Some((refused, reason))) = (accepted, refused) {
+        // A status is as good a witness that the order exists as its acceptance.
+        let exists = accepted.or_else(|| self.known.map(|id| Index(id.0)));
+        if let (Some(at), Some((refused, reason))) = (exists, refused) {
             return Some(format!(
                 "accepted at index {at} and refused for good (reason {reason}) at {refused}"
             ));
@@ -136,5 +140,29 @@ impl Key {
             ));
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Histories are read one session after the other, so that reports come in any order of index.
+    #[test]
+    fn an_end_that_did_not_stay_is_seen_in_whatever_order_it_is_read() {
+        use OrdStatus::{Canceled, Filled, New, PartiallyFilled};
+        let check = |told: [(u64, OrdStatus); 3], is_honest: bool| {
+            for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+                let mut key = Key::default();
+                let found = order.map(|i| key.on_status(Index(told[i].0), told[i].1));
+                let is_silent = found.iter().all(Option::is_none);
+                assert_eq!(is_silent, is_honest, "{told:?} read as {order:?}");
+            }
+        };
+        check([(5, New), (5, PartiallyFilled), (5, Filled)], true);
+        check([(5, New), (7, Filled), (9, Filled)], true);
+        check([(5, Filled), (7, New), (9, Filled)], false);
+        check([(5, Filled), (7, Canceled), (9, Filled)], false);
+        check([(5, Canceled), (7, Filled), (9, Filled)], false);
     }
 }

@@ -35,6 +35,10 @@ impl Court<'_> {
             self.add(Claim::NothingMissing, Some(at), what);
             return;
         }
+        if let Some(what) = answers_no_request(&report.body, own.as_ref(), index) {
+            self.add(Claim::NothingMissing, Some(at), what);
+            return;
+        }
         match &report.body {
             ReportBody::NotApplied { .. } => {}
             ReportBody::New(r) => self.on_new(session, index, r, at),
@@ -260,6 +264,35 @@ fn differs_from_sent(session: &Session, own: &Journaled, index: Index) -> Option
         )),
         Some(_) => None,
     }
+}
+
+/// What is wrong when a status or a refused cancel answers no request of its session at that index.
+fn answers_no_request(body: &ReportBody, own: Option<&Journaled>, index: Index) -> Option<String> {
+    let request = own.map(|own| &own.message);
+    let (cl_ord_id, is_answer) = match body {
+        ReportBody::Status(r) => {
+            let asked = request.map(|m| match m {
+                ClientMessage::NewOrder(m) => m.cl_ord_id,
+                ClientMessage::Cancel(m) => m.cl_ord_id,
+                ClientMessage::Status(m) => m.cl_ord_id,
+            });
+            (r.cl_ord_id, asked == Some(r.cl_ord_id))
+        }
+        ReportBody::CancelReject(r) => {
+            let is_cancel = |m: &ClientMessage| match m {
+                ClientMessage::Cancel(m) => m.cl_ord_id == r.cl_ord_id,
+                ClientMessage::NewOrder(_) | ClientMessage::Status(_) => false,
+            };
+            (r.cl_ord_id, request.is_some_and(is_cancel))
+        }
+        ReportBody::New(_)
+        | ReportBody::Canceled(_)
+        | ReportBody::Trade(_)
+        | ReportBody::Reject(_)
+        | ReportBody::BusinessReject(_)
+        | ReportBody::NotApplied { .. } => return None,
+    };
+    (!is_answer).then(|| format!("record {index} is no request {cl_ord_id} of this session"))
 }
 
 /// How an acceptance differs from the order that was journaled.
