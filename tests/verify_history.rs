@@ -444,7 +444,7 @@ fn the_honest_world_passes() {
 /// One row a forgery: its name, the claim that must catch it, the change.
 type Row = (&'static str, Claim, fn(&mut World));
 
-const FORGERIES: [Row; 21] = [
+const FORGERIES: [Row; 22] = [
     ("a duplicate accepted as a second order", Claim::AcceptedOnce, |w| {
         let again = order(3, 1, Side::Buy, 10);
         w.forge(3, K1_AGAIN, accepted(&again, K1_AGAIN));
@@ -525,6 +525,9 @@ const FORGERIES: [Row; 21] = [
     }),
     ("canceled, then working again", Claim::FinalStays, |w| {
         w.forge(10, LAST - 1, status(3, K3, OrdStatus::New));
+    }),
+    ("a first order refused as a duplicate", Claim::Resolved, |w| {
+        w.forge(11, LAST, refused(5, OrdRejReason::DuplicateOrder, false));
     }),
     ("a duplicate answered with another order", Claim::Resolved, |w| {
         w.forge(3, K1_AGAIN, status(1, K1_AGAIN, OrdStatus::New));
@@ -611,6 +614,11 @@ fn the_command_exits_by_its_verdict() {
     assert_eq!(violation["claim"], "contiguous");
     assert_eq!(violation["number"], 4);
     assert!(violation["offset"].as_u64() > Some(0));
+
+    let mut silent = World::honest();
+    silent.clients.iter_mut().for_each(|items| items.clear());
+    let (code, _) = command(&silent);
+    assert_eq!(code, Some(2), "a history without a frame is no evidence");
 
     let nothing = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))

@@ -66,7 +66,11 @@ fn verdict_of(args: &Args) -> Result<Verdict, String> {
     let histories = expand(&args.histories)?;
     let ledger = Ledger::read(&args.journal).map_err(|e| e.to_string())?;
     let options = Options { allow_unresolved: args.allow_unresolved };
-    judge(&ledger, &histories, options).map_err(|e| e.to_string())
+    let verdict = judge(&ledger, &histories, options).map_err(|e| e.to_string())?;
+    if verdict.figures.frames == 0 {
+        return Err("the histories hold no frame: there is nothing to judge".to_owned());
+    }
+    Ok(verdict)
 }
 
 /// Files as they are; of a directory its histories by name, and at least one.

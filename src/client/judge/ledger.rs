@@ -10,7 +10,9 @@ use journal::{JournalError, KIND_PAD, ReadStop, Reader};
 
 use crate::vocabulary::message::ClientMessage;
 use crate::vocabulary::record::{Record, RecordBody};
-use crate::vocabulary::units::{Epoch, Index, Nanos, OwnerIdx, Seq, SessionId, SessionIdx};
+use crate::vocabulary::units::{
+    ClOrdId, Epoch, Index, Nanos, OwnerIdx, Seq, SessionId, SessionIdx,
+};
 use crate::wire::decode::decode_client_message;
 
 /// A request as the journal holds it.
@@ -27,6 +29,8 @@ pub(super) struct Journaled {
 pub struct Ledger {
     requests: HashMap<Index, Journaled>,
     numbers: HashMap<(SessionIdx, Seq), Index>,
+    /// The first order journaled under each key.
+    first_orders: HashMap<(OwnerIdx, ClOrdId), Index>,
     sessions: HashMap<SessionId, (SessionIdx, OwnerIdx)>,
     owners: HashMap<SessionIdx, OwnerIdx>,
     last_index: u64,
@@ -79,6 +83,9 @@ impl Ledger {
                 let message = decode_client_message(message).map_err(|e| e.to_string())?;
                 let journaled = Journaled { session, message };
                 self.requests.insert(record.index, journaled);
+                if let (ClientMessage::NewOrder(m), Some(owner)) = (message, self.owner(session)) {
+                    self.first_orders.entry((owner, m.cl_ord_id)).or_insert(record.index);
+                }
                 let number = (session, message.msg_seq_num());
                 if let Some(earlier) = self.numbers.insert(number, record.index) {
                     return Err(format!(
@@ -111,6 +118,11 @@ impl Ledger {
     /// The request at an index.
     pub(super) fn request(&self, index: Index) -> Option<&Journaled> {
         self.requests.get(&index)
+    }
+
+    /// Whether an order was journaled under this key before `index`.
+    pub(super) fn is_known_before(&self, owner: OwnerIdx, key: ClOrdId, index: Index) -> bool {
+        self.first_orders.get(&(owner, key)).is_some_and(|first| *first < index)
     }
 
     /// The index of a session's request.

@@ -206,6 +206,13 @@ impl Court<'_> {
             key.on_refused_for_now(index);
         } else if r.ord_rej_reason == OrdRejReason::DuplicateOrder.wire() {
             // It answers another order under the same key; the first is untouched.
+            let owner = own.and_then(|own| self.ledger.owner(own.session));
+            let is_second =
+                owner.is_some_and(|o| self.ledger.is_known_before(o, r.cl_ord_id, index));
+            if !is_second {
+                let what = format!("no order came under {} before this duplicate", r.cl_ord_id);
+                self.add(Claim::Resolved, Some(at), what);
+            }
         } else {
             contradiction = key.on_refused(index, r.ord_rej_reason);
         }
