@@ -616,7 +616,7 @@ fn the_command_exits_by_its_verdict() {
     assert!(violation["offset"].as_u64() > Some(0));
 
     let mut silent = World::honest();
-    silent.clients.iter_mut().for_each(|items| items.clear());
+    silent.clients.iter_mut().for_each(Vec::clear);
     let (code, _) = command(&silent);
     assert_eq!(code, Some(2), "a history without a frame is no evidence");
 
