@@ -142,11 +142,6 @@ impl Connection {
         self.stage = Stage::Open;
     }
 
-    /// The socket, while there is one.
-    pub fn stream_mut(&mut self) -> Option<&mut TcpStream> {
-        self.stream.as_mut()
-    }
-
     /// Whether the slot carries no connection.
     #[must_use]
     pub fn is_free(&self) -> bool {
