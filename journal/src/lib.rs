@@ -39,4 +39,4 @@ pub use recover::{IncarnationChange, Recovery, Torn};
 pub use region::{Region, RegionError};
 pub use ring::{Appended, Full, Records, Ring};
 pub use scan::ChainError;
-pub use storage::{DirStorage, MemoryStorage, PageFate, Storage};
+pub use storage::{DirStorage, MemoryStorage, PageFate, Storage, faulty};
