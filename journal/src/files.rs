@@ -203,6 +203,6 @@ fn side_file(storage: &mut dyn Storage, kind: &str, index: u64, len: u64) -> io:
 pub(crate) fn poison<'a>(
     file: &'a str,
     doing: &'static str,
-) -> impl FnOnce(io::Error) -> Poison + use<'a> {
+) -> impl FnOnce(Error) -> Poison + use<'a> {
     move |error| Poison { file: file.to_owned(), doing, error: error.to_string() }
 }

@@ -192,10 +192,9 @@ impl Found {
                 format!("the file that was written, inode {}", meta.file_id),
                 format!("inode {}", self.meta_id),
             ),
-            RefusalKind::RingBytesChanged => (
-                format!("{} bytes", options.ring_bytes),
-                format!("{} bytes", meta.ring_bytes),
-            ),
+            RefusalKind::RingBytesChanged => {
+                (format!("{} bytes", options.ring_bytes), format!("{} bytes", meta.ring_bytes))
+            }
             RefusalKind::MetadataOlder => (
                 format!("incarnation {} or later", self.incarnation_max()),
                 format!("incarnation {}", meta.incarnation),

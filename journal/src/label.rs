@@ -179,7 +179,7 @@ pub(crate) fn newest(slots: [&[u8]; 2], magic: [u8; 8]) -> Labelled {
 
 /// The version of a slot whose checksum matches; version 1 had slots of 128 bytes.
 fn version_of(bytes: &[u8], magic: [u8; 8]) -> Option<u32> {
-    let is_whole = |len: usize| bytes.get(..len).is_some_and(|slot| checksum_holds(slot));
+    let is_whole = |len: usize| bytes.get(..len).is_some_and(checksum_holds);
     if !bytes.starts_with(&magic) || !(is_whole(LABEL_BYTES) || is_whole(LABEL_BYTES_V1)) {
         return None;
     }

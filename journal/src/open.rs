@@ -36,6 +36,7 @@ use crate::watermarks::Watermarks;
 
 /// How a journal is created or opened.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub struct JournalOptions {
     /// Bytes of the ring, four segments: a power of two in [`crate::RING_BYTES_MIN`],
     /// [`crate::RING_BYTES_MAX`].
@@ -389,7 +390,7 @@ fn draw_uuid(dir: &Path) -> Result<Uuid, JournalError> {
 }
 
 /// The kernel draws a new one at each start of the machine.
-fn read_boot_id() -> Result<Uuid, JournalError> {
+pub(crate) fn read_boot_id() -> Result<Uuid, JournalError> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let text = std::fs::read_to_string(path).map_err(JournalError::io(path, "read it"))?;
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();

@@ -224,10 +224,7 @@ fn older_slot(storage: &dyn Storage, segment: u64) -> io::Result<usize> {
 }
 
 /// What the slots of a segment say; nothing where there is no such file.
-pub(crate) fn read_slots(
-    storage: &dyn Storage,
-    segment: u64,
-) -> io::Result<[Option<Durable>; 2]> {
+pub(crate) fn read_slots(storage: &dyn Storage, segment: u64) -> io::Result<[Option<Durable>; 2]> {
     let name = segment_file(segment);
     let mut found = [None; 2];
     if storage.len(&name)?.is_none() {

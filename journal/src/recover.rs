@@ -163,7 +163,8 @@ const fn keep(drop_torn: bool, change: Option<IncarnationChange>, may_have_lost:
 
 const CUT: Option<IncarnationChange> = Some(IncarnationChange::PowerCut);
 const GONE: Option<IncarnationChange> = Some(IncarnationChange::RingLost);
-const CLEAN: Tail = Tail::Keep { drop_torn: false, change: None, may_have_lost: false, clean: true };
+const CLEAN: Tail =
+    Tail::Keep { drop_torn: false, change: None, may_have_lost: false, clean: true };
 const WHOLE: Tail = keep(false, None, false);
 const TORN: Tail = keep(true, None, false);
 const CORRUPT: Tail = Tail::Refuse(RefusalKind::Corrupt);

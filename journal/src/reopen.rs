@@ -15,11 +15,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::bytes::{to_u64, to_usize, used_bytes};
+use crate::bytes::to_usize;
 use crate::error::{JournalError, Refusal, RefusalKind};
-use crate::files::{
-    META_FILE, MetaFile, keep, keep_range, set_aside, write_again, zero_range,
-};
+use crate::files::{META_FILE, MetaFile, keep, keep_range, set_aside, write_again, zero_range};
 use crate::found::Found;
 use crate::hot::{FoundRing, write_header};
 use crate::label::{Label, Labelled, Uuid};
@@ -31,7 +29,7 @@ use crate::record::{HEADER_BYTES, RECORD_BYTES_MAX};
 use crate::recover::{End, IncarnationChange, Lost, Recovery, Suspect, Tail, TailFacts, Torn};
 use crate::region::Region;
 use crate::ring::{HEADER_PAGE_BYTES, Ring, RingParts};
-use crate::scan::{Behind, ChainError, Step, Stored, Tip, next_record, read_segments};
+use crate::scan::{Behind, ChainError, Step, Stored, Tip, next_record, read_segments, torn_bytes};
 use crate::segment::{Durable, SEGMENT_HEADER_BYTES, segment_file, sums_file};
 use crate::storage::Storage;
 use crate::sums::Sums;
@@ -118,7 +116,11 @@ pub(crate) fn reopen(
         boot_id: context.boot_id,
         incarnation: meta.incarnation + u64::from(change.is_some()),
         floor_index: meta.floor_index.min(survey.tip.index),
-        floor_crc: if meta.floor_index <= survey.tip.index { meta.floor_crc } else { survey.tip.crc },
+        floor_crc: if meta.floor_index <= survey.tip.index {
+            meta.floor_crc
+        } else {
+            survey.tip.crc
+        },
         is_stopped: false,
         acks_durable: context.options.acks_durable,
         suspect_incarnation: if may_have_lost || copy.is_some() {
@@ -189,17 +191,12 @@ fn survey(
 ) -> Result<Survey, JournalError> {
     let storage: &dyn Storage = context.storage;
     let durable = newest_durable(storage, segment_count).map_err(context.io("", "read slots"))?;
-    let mut floors = [(meta.floor_index, meta.floor_crc), (durable.index, durable.crc)]
-        .map(|(index, crc)| Floor { index, crc, is_reached: index == 0 });
+    let mut floors = Floor::of(meta, &durable);
     let mut stored = Stored::new(geometry, segment_count);
     let error = loop {
         let name = segment_file(geometry.segment_of(stored.position()));
         match stored.step(storage).map_err(context.io(&name, "read it"))? {
-            Step::Record(_, record) => {
-                for floor in &mut floors {
-                    floor.is_reached |= floor.index == record.index && floor.crc == record.crc;
-                }
-            }
+            Step::Record(_) => floors.iter_mut().for_each(|floor| floor.look(&stored.tip())),
             Step::Break(error) => break error,
             Step::End => break ChainError::NoSegment,
         }
@@ -210,10 +207,10 @@ fn survey(
     }
     let look = Behind::of_segments(storage, geometry, segment_count, head, &tip);
     let segments = look.map_err(context.io("", "read what is behind the chain"))?;
-    let (mut behind_ring, mut torn_in_ring) = (Behind::default(), 0);
+    let (mut behind_ring, mut torn) = (Behind::default(), 0);
     if let Some(ring) = ring.filter(|ring| ring.same_boot) {
         behind_ring = Behind::of_ring(ring.bytes(), geometry, head, &tip);
-        torn_in_ring = torn_bytes(storage, ring, geometry, head)
+        torn = torn_in_ring(storage, ring.bytes(), geometry, (stored.position(), head))
             .map_err(context.io("", "read what the ring held before"))?;
     }
     Ok(Survey {
@@ -226,15 +223,29 @@ fn survey(
         floor_index: floors.iter().map(|floor| floor.index).max().unwrap_or(0),
         segments,
         ring: behind_ring,
-        torn_in_ring,
+        torn_in_ring: torn,
     })
 }
 
 /// A record that is known to have been on the disk.
-struct Floor {
-    index: u64,
+#[derive(Debug)]
+pub(crate) struct Floor {
+    pub(crate) index: u64,
     crc: u32,
-    is_reached: bool,
+    pub(crate) is_reached: bool,
+}
+
+impl Floor {
+    /// The floors that metadata and slots tell.
+    pub(crate) fn of(meta: &Label, durable: &Durable) -> [Self; 2] {
+        [(meta.floor_index, meta.floor_crc), (durable.index, durable.crc)]
+            .map(|(index, crc)| Self { index, crc, is_reached: index == 0 })
+    }
+
+    /// The chain has come to `tip`.
+    pub(crate) fn look(&mut self, tip: &Tip) {
+        self.is_reached |= self.index == tip.index && self.crc == tip.crc;
+    }
 }
 
 /// Goes on in the ring where the segments' chain ended.
@@ -256,36 +267,35 @@ fn follow_ring(
         let Ok(record) = next_record(bytes, limit, &tip) else { break };
         tip = Tip::of(&record);
         for floor in &mut *floors {
-            floor.is_reached |= floor.index == record.index && floor.crc == record.crc;
+            floor.look(&tip);
         }
         head = head.plus(record.bytes());
     }
     (head, tip)
 }
 
-/// Bytes behind the head that a store left: they are neither zeros nor what the ring held a round
-/// before. An append writes at most one record that is not whole.
-fn torn_bytes(
+/// What a store left behind the head of a ring: bytes that are neither zeros nor what the ring held
+/// a round before, which the segments have up to `stored_end`. Behind that are records that are in
+/// the ring alone, and no store reached them.
+pub(crate) fn torn_in_ring(
     storage: &dyn Storage,
-    ring: &UsableRing,
+    ring: &[u8],
     geometry: Geometry,
-    head: Position,
+    (stored_end, head): (Position, Position),
 ) -> io::Result<u64> {
-    let start = to_usize(geometry.ring_offset(head));
-    let len = to_usize(geometry.segment_left(head).min(RECORD_BYTES_MAX));
-    let bytes = &ring.bytes()[start..start + len];
-    let from_zeros = to_u64(used_bytes(bytes));
+    let untouched = stored_end.plus(geometry.ring_bytes()).since(head);
+    let len = geometry.segment_left(head).min(RECORD_BYTES_MAX).min(untouched);
+    let bytes = &ring[to_usize(geometry.ring_offset(head))..][..to_usize(len)];
     let Some(before) = head.get().checked_sub(geometry.ring_bytes()) else {
-        return Ok(from_zeros);
+        return Ok(torn_bytes(bytes, None));
     };
-    let mut old = vec![0; len];
+    let mut old = vec![0; bytes.len()];
     read_segments(storage, geometry, Position::new(before), &mut old)?;
-    let differs = bytes.iter().zip(&old).rposition(|(now, then)| now != then);
-    let from_old = differs.map_or(0, |last| to_u64(last + 1).next_multiple_of(8));
-    Ok(from_zeros.min(from_old))
+    Ok(torn_bytes(bytes, Some(&old)))
 }
 
-fn newest_durable(storage: &dyn Storage, segment_count: u64) -> io::Result<Durable> {
+/// The newest value that the slots of the segments tell.
+pub(crate) fn newest_durable(storage: &dyn Storage, segment_count: u64) -> io::Result<Durable> {
     let mut newest = Durable::default();
     for segment in 0..segment_count {
         for slot in read_slots(storage, segment)?.into_iter().flatten() {
@@ -519,9 +529,8 @@ fn start(
     (recovery.memory_locked, recovery.ring_note) = (region.is_locked(), note);
     let marks = Arc::new(Watermarks::default());
     let lock = context.lock.take();
-    let persister =
-        Persister::new(context.storage, Arc::clone(&marks), geometry, end, meta, lock)
-            .map_err(context.io("", "read the newest segment"))?;
+    let persister = Persister::new(context.storage, Arc::clone(&marks), geometry, end, meta, lock)
+        .map_err(context.io("", "read the newest segment"))?;
     let low = context.options.space_low_water;
     let preparer = Preparer::new(Arc::clone(&marks), geometry, label.clone(), segment_count, low);
     let (head, tip) = (survey.head, survey.tip);
@@ -590,11 +599,18 @@ fn open_ring(
         let piece = geometry.segment_left(at).min(stored_end.since(at));
         let place = &mut bytes[to_usize(geometry.ring_offset(at))..][..to_usize(piece)];
         let name = segment_file(geometry.segment_of(at));
-        read_segments(context.storage, geometry, at, place).map_err(context.io(&name, "read it"))?;
+        read_segments(context.storage, geometry, at, place)
+            .map_err(context.io(&name, "read it"))?;
         at = at.plus(piece);
     }
     for (at, piece) in beyond {
         bytes[to_usize(geometry.ring_offset(at))..][..piece.len()].copy_from_slice(&piece);
     }
-    Ok(OpenRing { region, path: made.path, made_at, header_slot: HeaderSlot { new: Some(0), then: 1 }, note: made.note })
+    Ok(OpenRing {
+        region,
+        path: made.path,
+        made_at,
+        header_slot: HeaderSlot { new: Some(0), then: 1 },
+        note: made.note,
+    })
 }

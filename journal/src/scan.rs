@@ -106,9 +106,10 @@ pub(crate) struct Stored {
 }
 
 /// What stands next in the segments.
-#[derive(Debug)]
-pub(crate) enum Step<'a> {
-    Record(Position, Record<'a>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The record that [`Stored::record`] shows.
+    Record(Position),
     /// The bytes do not continue the chain.
     Break(ChainError),
     /// No segment holds the position.
@@ -128,8 +129,9 @@ impl Stored {
         }
     }
 
-    /// The next record, or why there is none. Called again, it looks at the same bytes.
-    pub(crate) fn step(&mut self, storage: &dyn Storage) -> io::Result<Step<'_>> {
+    /// Steps over the next record, or says why there is none. Called again after that, it looks at
+    /// the same bytes.
+    pub(crate) fn step(&mut self, storage: &dyn Storage) -> io::Result<Step> {
         if self.geometry.segment_of(self.position) >= self.segment_count {
             return Ok(Step::End);
         }
@@ -142,13 +144,22 @@ impl Stored {
         }
         let at = self.position;
         let start = to_usize(at.since(self.window_start));
-        match next_record(self.window.get(start..).unwrap_or(&[]), limit, &self.tip) {
+        Ok(match next_record(self.window.get(start..).unwrap_or(&[]), limit, &self.tip) {
             Ok(record) => {
                 self.tip = Tip::of(&record);
                 self.position = at.plus(record.bytes());
-                Ok(Step::Record(at, record))
+                Step::Record(at)
             }
-            Err(error) => Ok(Step::Break(error)),
+            Err(error) => Step::Break(error),
+        })
+    }
+
+    /// The record that was just stepped over.
+    pub(crate) fn record(&self, at: Position) -> Record<'_> {
+        let start = to_usize(at.since(self.window_start));
+        match self.window.get(start..).and_then(Record::view) {
+            Some(record) => record,
+            None => unreachable!("the bytes were decoded a moment ago"),
         }
     }
 
@@ -172,6 +183,11 @@ impl Stored {
     /// The last record.
     pub(crate) fn tip(&self) -> Tip {
         self.tip
+    }
+
+    /// Segments that are known to exist.
+    pub(crate) fn segment_count(&self) -> u64 {
+        self.segment_count
     }
 
     /// More segments have come since.
@@ -279,6 +295,17 @@ impl Behind {
         }
         behind
     }
+}
+
+/// Bytes from the start of `bytes`, which stand behind a ring's last record, that a store left:
+/// they are neither zeros nor what the ring held a round before. An append writes at most one
+/// record that is not whole.
+pub(crate) fn torn_bytes(bytes: &[u8], a_round_before: Option<&[u8]>) -> u64 {
+    let from_zeros = to_u64(used_bytes(bytes));
+    let Some(old) = a_round_before else { return from_zeros };
+    let differs = bytes.iter().zip(old).rposition(|(now, then)| now != then);
+    let from_old = differs.map_or(0, |last| to_u64(last + 1).next_multiple_of(8));
+    from_zeros.min(from_old)
 }
 
 /// The record at the start of `bytes`, if it is one and newer than `tip`. What cannot be is told
