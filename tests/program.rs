@@ -334,23 +334,23 @@ fn a_damaged_or_foreign_journal_is_refused_by_name() {
     let served = home.serve();
     served.load(&["--orders", "500", "--connections", "2", "--instruments", "1"]);
     served.stop();
-    let ring = Path::new(&home.data()).join(journal::RING_FILE);
-    let mut bytes = fs::read(&ring).unwrap();
+    let segment = Path::new(&home.data()).join(journal::segment_file(0));
+    let mut bytes = fs::read(&segment).unwrap();
     bytes[20_000] ^= 1;
-    fs::write(&ring, &bytes).unwrap();
+    fs::write(&segment, &bytes).unwrap();
     let refused = home.refused();
     assert_eq!(refused.code, Some(1), "{}", refused.text());
-    for named in [journal::RING_FILE, "at byte", "expected", "found"] {
+    for named in [&journal::segment_file(0), "at byte", "expected", "found", "--accept-loss"] {
         assert!(refused.text().contains(named), "{named}: {}", refused.text());
     }
 
     // Whole, and written by a build that knows a kind of record that this one does not.
     let home = Home::new();
-    let options = journal::RingOptions::new(4 << 20, 1);
+    let options = journal::JournalOptions::new(4 << 20, 1);
     let dir = home.data();
-    let (mut ring, _) = journal::Ring::open_or_create(Path::new(&dir), &options).unwrap();
-    ring.append(1, 1, 99, 0, 0, b"what is this").unwrap();
-    ring.close().unwrap();
+    let mut journal = journal::Journal::open_or_create(Path::new(&dir), &options).unwrap();
+    journal.ring.append(1, 1, 99, 0, 0, b"what is this").unwrap();
+    journal.close(Path::new(&dir)).unwrap();
     let refused = home.refused();
     assert_eq!(refused.code, Some(1), "{}", refused.text());
     for named in ["cannot be replayed", "record 1", "99"] {

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use journal::{RING_FILE, Ring, RingOptions};
+use journal::{Journal, JournalOptions, SEGMENT_HEADER_BYTES, segment_file};
 use tidegate::client::history::{EntryKind, Header, HistoryWriter};
 use tidegate::client::judge::{Claim, Ledger, Options, Verdict, judge};
 use tidegate::vocabulary::event::{
@@ -376,22 +376,22 @@ impl World {
     }
 
     fn write(&self, dir: &Path) -> Vec<PathBuf> {
-        let options = RingOptions { lock_memory: false, ..RingOptions::new(32_768, 1) };
-        let (mut ring, _) = Ring::create(dir, &options).unwrap();
+        let options = JournalOptions { lock_memory: false, ..JournalOptions::new(32_768, 1) };
+        let mut journal = Journal::create(dir, &options).unwrap();
         let mut damaged_at = None;
         for (place, (source, kind, payload)) in self.journal.iter().enumerate() {
             let index = u64::try_from(place).unwrap() + 1;
-            let written = ring.append(index, 1, *kind, 0, *source, payload).unwrap();
+            let written = journal.ring.append(index, 1, *kind, 0, *source, payload).unwrap();
             assert_eq!(written.index, index);
             if self.damaged == Some(index) {
                 damaged_at = Some(written.position.get());
             }
         }
-        drop(ring);
+        journal.close(dir).unwrap();
         if let Some(position) = damaged_at {
-            let path = dir.join(RING_FILE);
+            let path = dir.join(segment_file(0));
             let mut octets = fs::read(&path).unwrap();
-            octets[usize::try_from(4096 + position).unwrap() + 50] ^= 1;
+            octets[usize::try_from(SEGMENT_HEADER_BYTES + position).unwrap() + 50] ^= 1;
             fs::write(&path, octets).unwrap();
         }
         let mut paths = Vec::new();

@@ -5,12 +5,14 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use journal::Recovery;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -18,6 +20,7 @@ use tidegate::config::{Config, Idle, Local};
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::activate;
+use tidegate::shell::disk::Disk;
 use tidegate::shell::pin;
 use tidegate::shell::poll::Sockets;
 use tidegate::shell::sequencer::{Rebuild, Sequencer};
@@ -30,6 +33,8 @@ use crate::EXIT_USAGE;
 
 /// Messages a side channel holds; more wait outside, or are lost and counted.
 const CHANNEL_MESSAGES_MAX: usize = 1024;
+/// How often the persister looks for something to do.
+const PERSIST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Arguments of `tidegate run`.
 #[derive(clap::Args)]
@@ -121,26 +126,13 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
     let report_bytes = usize::try_from(local.report_ring_bytes)
         .map_err(|_| "report_ring_bytes is larger than this machine's memory".to_owned())?;
     let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
-    let activated = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
-    let recovery = &activated.recovery;
-    info!(
-        dir = %local.data_dir.display(),
-        records = recovery.records,
-        incarnation = recovery.incarnation,
-        "journal: {}",
-        recovery.case
-    );
-    if let Some(change) = recovery.incarnation_changed {
-        warn!("{}", change.what_may_be_missing());
-    }
-    if let Some(torn) = &recovery.torn {
-        warn!(
-            "{} bytes of a record that a crash cut short, index {}, kept in {}",
-            torn.bytes,
-            torn.index,
-            torn.side_file.display()
-        );
-    }
+    let (activated, disk) = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
+    tell_recovery(&local.data_dir, &activated.recovery);
+    let ring = activated.ring.path().cloned();
+    let disk = ring
+        .ok_or_else(|| "the journal's ring has no file".to_owned())
+        .and_then(|ring| disk.start(&ring, PERSIST_INTERVAL).map_err(|e| e.to_string()))
+        .map_err(|e| format!("cannot start the journal's threads: {e}"))?;
     let sockets = listen(local.listen, Sockets::listen)?;
     let address = sockets.local_addr().map_err(|e| e.to_string())?;
     let waker = sockets.waker();
@@ -162,7 +154,59 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         Ok(ended) => ended.map_err(|fault| fault.to_string())?,
         Err(_) => return Err("the hot thread ended by an assertion".to_owned()),
     };
-    stop(sequencer, &counters, is_json)
+    let disk = disk.stop().ok_or("a thread of the journal ended by an assertion")?;
+    stop(sequencer, disk, &counters, is_json)
+}
+
+/// What opening the journal found, in an operator's words.
+fn tell_recovery(dir: &Path, recovery: &Recovery) {
+    info!(
+        dir = %dir.display(),
+        records = recovery.last_index,
+        incarnation = recovery.incarnation,
+        "journal: {}",
+        recovery.case
+    );
+    if let Some(note) = &recovery.ring_note {
+        warn!("{note}");
+    }
+    if let Some(change) = recovery.incarnation_changed {
+        warn!("new incarnation {}: {}", recovery.incarnation, change.what_happened());
+    }
+    if let Some(suspect) = recovery.suspect {
+        warn!(
+            "acknowledged orders may be missing: nothing up to record {} is, any in ({}, {}] may \
+             be; sessions opened before this start are answered HistoryLost",
+            suspect.after_index, suspect.after_index, suspect.to_index
+        );
+    }
+    if let Some(lost) = &recovery.accepted {
+        warn!(
+            "accepted as lost: records {} to {} at least; the journal was cut at position {}, {} \
+             bytes with {} whole records are kept in {}",
+            lost.first_index,
+            lost.last_known_index,
+            lost.position,
+            lost.bytes,
+            lost.whole_records,
+            names(&lost.side_files)
+        );
+    }
+    if let Some(torn) = &recovery.torn {
+        warn!(
+            "{} bytes of records that a crash cut short, from index {} on, kept in {}",
+            torn.bytes,
+            torn.index,
+            names(&torn.side_files)
+        );
+    }
+}
+
+fn names(files: &[PathBuf]) -> String {
+    if files.is_empty() {
+        return "no file".to_owned();
+    }
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn listen<T>(
@@ -237,8 +281,13 @@ fn write_log(notices: &Receiver<Notice>) {
 }
 
 /// Closes the journal and tells where it stands, so that a replay can be compared with it.
-fn stop(sequencer: Sequencer, counters: &Counters, is_json: bool) -> Result<(), String> {
-    let (machine, clean) = sequencer.close().map_err(|e| e.to_string())?;
+fn stop(
+    sequencer: Sequencer,
+    disk: Disk,
+    counters: &Counters,
+    is_json: bool,
+) -> Result<(), String> {
+    let (machine, clean) = sequencer.close(disk).map_err(|e| e.to_string())?;
     let (output, state) = (machine.output_digest(), machine.state_digest());
     let counts: serde_json::Map<String, serde_json::Value> =
         Counter::ALL.iter().map(|c| (c.label().to_owned(), counters.get(*c).into())).collect();

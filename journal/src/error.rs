@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::position::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::region::RegionError;
+use crate::scan::ChainError;
+use crate::watermarks::Poison;
 
 /// Why a journal could not be created, opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +54,39 @@ pub enum JournalError {
     /// There is a journal, and it cannot be trusted.
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
+    /// A record that was good when the journal was opened is not any more.
+    #[error("{}: it changed since it was checked: {error}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ChainError,
+    },
+    /// The disk failed while the journal was running.
+    #[error("the journal's disk failed: {0}")]
+    Poisoned(Poison),
+    /// A stop found no room to bring all of the ring to the disk; the ring is kept.
+    #[error(
+        "{}: no room for the next segment: make room and start the node again on the \
+         same machine before it restarts; the ring keeps {bytes} bytes that are not on the disk",
+        dir.display()
+    )]
+    NoRoom {
+        /// The directory.
+        dir: PathBuf,
+        /// Bytes of records that are in the ring alone.
+        bytes: u64,
+    },
 }
 
 impl JournalError {
+    pub(crate) fn io_owned(
+        path: PathBuf,
+        doing: &'static str,
+    ) -> impl FnOnce(io::Error) -> Self + use<> {
+        move |source| Self::Io { path, doing, source }
+    }
+
     pub(crate) fn io<'a>(
         path: &'a Path,
         doing: &'static str,
@@ -103,14 +135,26 @@ impl fmt::Display for Refusal {
 /// The rules that refuse a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusalKind {
-    /// A ring with records, and no metadata beside it.
+    /// Segments with records, and no metadata beside them.
     MetadataMissing,
     /// Neither slot of the metadata file is whole.
     MetadataDamaged,
     /// Metadata of another format version.
     MetadataVersion,
-    /// Metadata without the ring it describes.
-    RingMissing,
+    /// A segment or the ring has a later incarnation than the metadata.
+    MetadataOlder,
+    /// A segment before others is not there.
+    SegmentMissing,
+    /// A segment's header is damaged.
+    SegmentDamaged,
+    /// A segment of another format version.
+    SegmentVersion,
+    /// A segment file is shorter or longer than its journal's are.
+    SegmentLength,
+    /// A segment of another journal.
+    ForeignSegment,
+    /// A segment under the name of another one.
+    SegmentMisplaced,
     /// Neither slot of the ring's header page is whole.
     RingDamaged,
     /// A ring of another format version.
@@ -121,15 +165,13 @@ pub enum RefusalKind {
     ForeignRing,
     /// The journal belongs to another node.
     ForeignNode,
-    /// The ring has a later incarnation than the metadata.
-    MetadataOlder,
-    /// The ring file is a copy of the one that was written here.
+    /// The directory is a copy of the one that was written.
     Copied,
     /// The ring has another size than configured.
     RingBytesChanged,
     /// Valid records follow a bad one.
     Corrupt,
-    /// The chain ends before the record of the last clean stop, or that record has changed.
+    /// The chain ends before a record that was on the disk, or that record has changed.
     LostTail,
 }
 
@@ -138,20 +180,51 @@ impl RefusalKind {
     #[must_use]
     pub const fn what(self) -> &'static str {
         match self {
-            Self::MetadataMissing => "a ring with records but no metadata",
+            Self::MetadataMissing => "segments with records but no metadata",
             Self::MetadataDamaged => "damaged metadata",
             Self::MetadataVersion => "metadata of another format version",
-            Self::RingMissing => "metadata without its ring",
+            Self::MetadataOlder => "metadata older than the journal",
+            Self::SegmentMissing => "a segment is missing",
+            Self::SegmentDamaged => "damaged segment header",
+            Self::SegmentVersion => "segment of another format version",
+            Self::SegmentLength => "segment file of the wrong length",
+            Self::ForeignSegment => "segment of another journal",
+            Self::SegmentMisplaced => "segment under another one's name",
             Self::RingDamaged => "damaged ring header",
             Self::RingVersion => "ring of another format version",
             Self::RingLength => "ring file of the wrong length",
             Self::ForeignRing => "ring of another journal",
             Self::ForeignNode => "journal of another node",
-            Self::MetadataOlder => "metadata older than the ring",
             Self::Copied => "a copy of a journal",
-            Self::RingBytesChanged => "ring of another size than configured",
+            Self::RingBytesChanged => "journal of another ring size than configured",
             Self::Corrupt => "valid records behind a bad one",
-            Self::LostTail => "records of the last clean stop are gone",
+            Self::LostTail => "records that were on the disk are gone",
+        }
+    }
+
+    /// Whether an operator may go on without what is damaged or missing.
+    #[must_use]
+    pub const fn is_acceptable(self) -> bool {
+        match self {
+            Self::SegmentMissing
+            | Self::SegmentDamaged
+            | Self::SegmentLength
+            | Self::ForeignSegment
+            | Self::SegmentMisplaced
+            | Self::RingDamaged
+            | Self::RingLength
+            | Self::ForeignRing
+            | Self::Corrupt
+            | Self::LostTail => true,
+            Self::MetadataMissing
+            | Self::MetadataDamaged
+            | Self::MetadataVersion
+            | Self::MetadataOlder
+            | Self::SegmentVersion
+            | Self::RingVersion
+            | Self::ForeignNode
+            | Self::Copied
+            | Self::RingBytesChanged => false,
         }
     }
 
@@ -159,30 +232,36 @@ impl RefusalKind {
     #[must_use]
     pub const fn way_out(self) -> &'static str {
         match self {
-            Self::MetadataVersion | Self::RingVersion => {
+            Self::MetadataVersion | Self::SegmentVersion | Self::RingVersion => {
                 "Run the program version that wrote the journal."
             }
             Self::ForeignNode => "Correct the node id or the data directory in the configuration.",
             Self::RingBytesChanged => {
-                "Set ring_bytes back; a ring with records cannot change its size."
+                "Set the size of the ring back; a journal's segments cannot change theirs."
             }
             Self::Copied => {
-                "If the original will never run again, accept the copy: it continues under a new \
-                 incarnation. Otherwise start with the original directory."
+                "If the original will never run again, accept the copy (--accept-copy): it \
+                 continues under a new incarnation. Otherwise start with the original directory."
             }
-            Self::ForeignRing | Self::MetadataOlder => {
-                "Put the ring and the metadata that belong together back into the directory."
+            Self::MetadataOlder => "Put the files that belong together back into the directory.",
+            Self::MetadataMissing | Self::MetadataDamaged => {
+                "Nothing was changed. Keep the directory for inspection with the journal tools, \
+                 then restore it from a copy, or move it away and start with an empty one: what \
+                 it held is then lost."
             }
-            Self::MetadataMissing
-            | Self::MetadataDamaged
-            | Self::RingMissing
+            Self::SegmentMissing
+            | Self::SegmentDamaged
+            | Self::SegmentLength
+            | Self::ForeignSegment
+            | Self::SegmentMisplaced
             | Self::RingDamaged
             | Self::RingLength
+            | Self::ForeignRing
             | Self::Corrupt
             | Self::LostTail => {
-                "Nothing was changed. Keep the directory for inspection with the journal tools, \
-                 then restore it from a copy, or move it away and start with an empty one: what it \
-                 held is then lost."
+                "Nothing was changed. Restore the file from a copy; or, if there is none, start \
+                 once with --accept-loss: the journal is cut there, what is behind is kept aside \
+                 and told, and acknowledged orders may be gone."
             }
         }
     }

@@ -1,58 +1,137 @@
 //! Found: what a directory holds, before anything in it is mapped or changed.
 //!
-//! Both labels are read by plain reads, the ring's length and inode are asked for, and from that
-//! come the facts of the identity table and, when it refuses, the words of the refusal: which file,
-//! what was expected, what is there.
+//! Labels are read by plain reads, lengths and the inode are asked for, and from that come the
+//! facts of the identity table and, when it refuses, the words of the refusal: which file, what was
+//! expected, what is there.
 
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::bytes::{is_zero, to_u64, to_usize};
-use crate::directory::{META_FILE, META_SLOTS, RING_FILE, RING_SLOTS, RingOptions};
 use crate::error::{JournalError, Refusal, RefusalKind};
-use crate::identity::{IdentityFacts, Meta, RingFile};
-use crate::label::{FORMAT_VERSION, LABEL_BYTES, Label, Labelled, META_MAGIC, RING_MAGIC, newest};
+use crate::files::{META_FILE, META_SLOTS, read_labels};
+use crate::hot::{FoundRing, RingPlace};
+use crate::identity::{IdentityFacts, Meta, RingFound, Segments};
+use crate::label::{FORMAT_VERSION, Label, Labelled, META_MAGIC};
+use crate::open::JournalOptions;
+use crate::position::Geometry;
 use crate::ring::HEADER_PAGE_BYTES;
-use crate::storage::{DirStorage, Storage};
+use crate::segment::{
+    SEGMENT_HEADER_BYTES, SEGMENT_LABEL_BYTES, SegmentLabel, SegmentLabelled, segment_file,
+    segment_number,
+};
+use crate::storage::Storage;
 
 /// What a directory holds, before anything is mapped.
+#[derive(Debug)]
 pub(crate) struct Found {
+    dir: PathBuf,
     /// `None`: no file.
     pub(crate) meta: Option<Labelled>,
-    pub(crate) ring: Option<Labelled>,
-    ring_file_bytes: u64,
-    /// Inode of the ring; 0 without one.
-    file_id: u64,
-    /// Without metadata: whether the ring is zeros behind its header page.
+    /// Inode of the metadata; 0 without.
+    meta_id: u64,
+    segments: Vec<FoundSegment>,
+    /// Without metadata: whether all segments are zeros behind their headers.
     is_unused: bool,
+    /// `None` where it is not needed, or there is none.
+    pub(crate) ring: Option<FoundRing>,
+}
+
+/// One file with a segment's name.
+#[derive(Clone, Copy, Debug)]
+struct FoundSegment {
+    number: u64,
+    len: u64,
+    labelled: SegmentLabelled,
 }
 
 impl Found {
-    pub(crate) fn look(dir: &Path, storage: &DirStorage) -> Result<Self, JournalError> {
-        let meta = read_labels(storage, dir, META_FILE, META_SLOTS, META_MAGIC)?;
-        let ring = read_labels(storage, dir, RING_FILE, RING_SLOTS, RING_MAGIC)?;
-        let path = dir.join(RING_FILE);
-        let bytes = storage.len(RING_FILE).map_err(JournalError::io(&path, "read its length"))?;
-        Ok(Self {
-            meta,
-            ring,
-            ring_file_bytes: bytes.unwrap_or(0),
-            file_id: if ring.is_some() { file_id(&path)? } else { 0 },
-            is_unused: meta.is_none() && ring.is_some() && is_unused(storage, &path)?,
-        })
+    pub(crate) fn look(
+        dir: &Path,
+        storage: &dyn Storage,
+        place: &RingPlace,
+    ) -> Result<Self, JournalError> {
+        let io = |name: &str, doing| JournalError::io_owned(dir.join(name), doing);
+        let meta = read_labels(storage, META_FILE, META_SLOTS, META_MAGIC)
+            .map_err(io(META_FILE, "read it"))?;
+        let meta_id = storage.id(META_FILE).map_err(io(META_FILE, "read its inode"))?.unwrap_or(0);
+        let mut segments = Vec::new();
+        for name in storage.list().map_err(io("", "list it"))? {
+            if let Some(number) = segment_number(&name) {
+                segments.push(look_at(storage, &name, number).map_err(io(&name, "read it"))?);
+            }
+        }
+        segments.sort_unstable_by_key(|segment| segment.number);
+        let mut found =
+            Self { dir: dir.to_owned(), meta, meta_id, segments, is_unused: false, ring: None };
+        if found.meta.is_none() {
+            for segment in &found.segments {
+                let name = segment_file(segment.number);
+                found.is_unused = is_unused(storage, segment).map_err(io(&name, "read it"))?;
+                if !found.is_unused {
+                    break;
+                }
+            }
+        }
+        if let Some(label) = found.label().filter(|label| !label.is_stopped) {
+            found.ring = place.look(&label)?;
+        }
+        Ok(found)
     }
 
-    fn labels(&self) -> (Label, Label) {
-        let label = |labelled| match labelled {
-            Some(Labelled::Good(label, _)) => label,
-            Some(Labelled::Damaged | Labelled::OtherVersion(_)) | None => Label::default(),
+    /// The metadata's label, where it is good.
+    pub(crate) fn label(&self) -> Option<Label> {
+        match &self.meta {
+            Some(Labelled::Good(label, _)) => Some(label.clone()),
+            Some(Labelled::Damaged | Labelled::OtherVersion(_)) | None => None,
+        }
+    }
+
+    /// Numbers of all files with a segment's name.
+    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.segments.iter().map(|segment| segment.number)
+    }
+
+    /// How many segments from the first on are what they should be.
+    pub(crate) fn good_count(&self) -> u64 {
+        let label = self.label().unwrap_or_default();
+        let expected = (0..).zip(&self.segments);
+        let is_good = |(number, segment): &(u64, &FoundSegment)| {
+            segment.fault(*number, &label) == Segments::Good
         };
-        (label(self.meta), label(self.ring))
+        to_u64(expected.take_while(is_good).count())
     }
 
-    pub(crate) fn facts(&self, options: &RingOptions) -> IdentityFacts {
-        let (meta, ring) = self.labels();
+    /// The first fault among the segments, and the number at which it stands.
+    fn fault(&self) -> (Segments, u64) {
+        let label = self.label().unwrap_or_default();
+        let good = self.good_count();
+        match self.segments.get(to_usize(good)) {
+            None if self.segments.is_empty() => (Segments::None, 0),
+            None => (Segments::Good, good),
+            Some(segment) => (segment.fault(good, &label), good),
+        }
+    }
+
+    pub(crate) fn facts(&self, options: &JournalOptions) -> IdentityFacts {
+        let meta = self.label().unwrap_or_default();
+        let (fault, good) = self.fault();
+        let segments = match (self.is_unused, fault) {
+            (true, _) => Segments::Unused,
+            (false, fault) => fault,
+        };
+        let is_current = |segment: &FoundSegment| match segment.labelled {
+            SegmentLabelled::Good(label) => {
+                label.journal_uuid != meta.journal_uuid || label.incarnation <= meta.incarnation
+            }
+            SegmentLabelled::Damaged | SegmentLabelled::OtherVersion(_) => true,
+        };
+        let ring_is_current = match self.ring.as_ref().map(|ring| &ring.labelled) {
+            Some(Labelled::Good(label, _)) => {
+                label.journal_uuid != meta.journal_uuid || label.incarnation <= meta.incarnation
+            }
+            Some(Labelled::Damaged | Labelled::OtherVersion(_)) | None => true,
+        };
         IdentityFacts {
             meta: match self.meta {
                 None => Meta::Absent,
@@ -60,140 +139,192 @@ impl Found {
                 Some(Labelled::OtherVersion(_)) => Meta::OtherVersion,
                 Some(Labelled::Good(..)) => Meta::Good,
             },
-            ring: match self.ring {
-                None => RingFile::Absent,
-                Some(Labelled::Damaged) => RingFile::Damaged,
-                Some(Labelled::OtherVersion(_)) => RingFile::OtherVersion,
-                Some(Labelled::Good(label, _)) => {
-                    if self.ring_file_bytes != HEADER_PAGE_BYTES + label.ring_bytes {
-                        RingFile::WrongLength
-                    } else if self.is_unused {
-                        RingFile::Unused
-                    } else {
-                        RingFile::Good
-                    }
-                }
-            },
-            same_journal: meta.journal_uuid == ring.journal_uuid,
-            same_node: meta.node_id == options.node_id && ring.node_id == options.node_id,
-            meta_current: ring.incarnation <= meta.incarnation,
-            same_file: meta.file_id == self.file_id,
+            segments,
+            ring: self.ring_found(&meta),
+            same_node: meta.node_id == options.node_id,
+            meta_current: self.segments.iter().all(is_current) && ring_is_current,
+            same_size: meta.ring_bytes == options.ring_bytes,
+            same_file: meta.file_id == self.meta_id,
             copy_accepted: options.accept_copy,
-            same_size: ring.ring_bytes == options.ring_bytes,
+            loss_accepted: options.accept_loss && good > 0,
         }
     }
 
-    pub(crate) fn refusal(
-        &self,
-        kind: RefusalKind,
-        dir: &Path,
-        options: &RingOptions,
-    ) -> JournalError {
-        let (meta, ring) = self.labels();
-        let version = |labelled| match labelled {
+    fn ring_found(&self, meta: &Label) -> RingFound {
+        if meta.is_stopped || self.label().is_none() {
+            return RingFound::NotNeeded;
+        }
+        let Some(ring) = &self.ring else { return RingFound::Absent };
+        match &ring.labelled {
+            Labelled::Damaged => RingFound::Damaged,
+            Labelled::OtherVersion(_) => RingFound::OtherVersion,
+            Labelled::Good(label, _) if label.journal_uuid != meta.journal_uuid => {
+                RingFound::Foreign
+            }
+            Labelled::Good(label, _) => {
+                let is_whole = label.ring_bytes == meta.ring_bytes
+                    && ring.len == HEADER_PAGE_BYTES + label.ring_bytes;
+                if is_whole { RingFound::Good } else { RingFound::WrongLength }
+            }
+        }
+    }
+
+    pub(crate) fn refusal(&self, kind: RefusalKind, options: &JournalOptions) -> JournalError {
+        let meta = self.label().unwrap_or_default();
+        let version = |labelled: Option<&Labelled>| match labelled {
             Some(Labelled::OtherVersion(version)) => format!("version {version}"),
             Some(Labelled::Good(..) | Labelled::Damaged) | None => "no version".to_owned(),
         };
-        let our_version = || format!("version {FORMAT_VERSION}");
+        let ours = || format!("version {FORMAT_VERSION}");
         let whole = || "a slot with a matching checksum".to_owned();
-        let (file, expected, found) = match kind {
-            RefusalKind::MetadataMissing => {
-                (META_FILE, "the metadata file".to_owned(), "none".to_owned())
+        let none = || "none".to_owned();
+        let (_, at) = self.fault();
+        let segment = self.segments.get(to_usize(at));
+        let mut path = self.dir.join(META_FILE);
+        let (expected, found) = match kind {
+            RefusalKind::MetadataMissing => ("the metadata file".to_owned(), none()),
+            RefusalKind::MetadataDamaged => (whole(), none()),
+            RefusalKind::MetadataVersion => (ours(), version(self.meta.as_ref())),
+            RefusalKind::ForeignNode => {
+                (format!("node {}", options.node_id), format!("node {}", meta.node_id))
             }
-            RefusalKind::MetadataDamaged => (META_FILE, whole(), "none".to_owned()),
-            RefusalKind::MetadataVersion => (META_FILE, our_version(), version(self.meta)),
-            RefusalKind::RingMissing => {
-                (RING_FILE, format!("the ring of journal {}", meta.journal_uuid), "none".to_owned())
+            RefusalKind::Copied => (
+                format!("the file that was written, inode {}", meta.file_id),
+                format!("inode {}", self.meta_id),
+            ),
+            RefusalKind::RingBytesChanged => {
+                (format!("{} bytes", options.ring_bytes), format!("{} bytes", meta.ring_bytes))
             }
-            RefusalKind::RingDamaged => (RING_FILE, whole(), "none".to_owned()),
-            RefusalKind::RingVersion => (RING_FILE, our_version(), version(self.ring)),
-            RefusalKind::RingLength => (
-                RING_FILE,
-                format!("{} bytes", HEADER_PAGE_BYTES + ring.ring_bytes),
-                format!("{} bytes", self.ring_file_bytes),
-            ),
-            RefusalKind::ForeignRing => (
-                RING_FILE,
-                format!("journal {}", meta.journal_uuid),
-                format!("journal {}", ring.journal_uuid),
-            ),
-            RefusalKind::ForeignNode => (
-                RING_FILE,
-                format!("node {}", options.node_id),
-                format!("node {} (metadata: node {})", ring.node_id, meta.node_id),
-            ),
             RefusalKind::MetadataOlder => (
-                META_FILE,
-                format!("incarnation {} or later", ring.incarnation),
+                format!("incarnation {} or later", self.incarnation_max()),
                 format!("incarnation {}", meta.incarnation),
             ),
-            RefusalKind::Copied => (
-                RING_FILE,
-                format!("the file that was written, inode {}", meta.file_id),
-                format!("inode {}", self.file_id),
-            ),
-            RefusalKind::RingBytesChanged => (
-                RING_FILE,
-                format!("{} bytes", options.ring_bytes),
-                format!("{} bytes", ring.ring_bytes),
-            ),
+            RefusalKind::RingDamaged
+            | RefusalKind::RingVersion
+            | RefusalKind::RingLength
+            | RefusalKind::ForeignRing => {
+                let Some(ring) = &self.ring else { unreachable!("a ring was found") };
+                path = ring.path.clone().unwrap_or_default();
+                match (kind, &ring.labelled) {
+                    (RefusalKind::RingVersion, labelled) => (ours(), version(Some(labelled))),
+                    (RefusalKind::ForeignRing, Labelled::Good(label, _)) => (
+                        format!("journal {}", meta.journal_uuid),
+                        format!("journal {}", label.journal_uuid),
+                    ),
+                    (RefusalKind::RingLength, _) => (
+                        format!("{} bytes", HEADER_PAGE_BYTES + meta.ring_bytes),
+                        format!("{} bytes", ring.len),
+                    ),
+                    (_, _) => (whole(), none()),
+                }
+            }
+            RefusalKind::SegmentMissing
+            | RefusalKind::SegmentDamaged
+            | RefusalKind::SegmentVersion
+            | RefusalKind::SegmentLength
+            | RefusalKind::ForeignSegment
+            | RefusalKind::SegmentMisplaced => {
+                path = self.dir.join(segment_file(at));
+                segment_words(kind, at, segment, &meta)
+            }
             RefusalKind::Corrupt | RefusalKind::LostTail => {
                 unreachable!("refused by the scan, not by the labels")
             }
         };
-        Box::new(Refusal { kind, path: dir.join(file), offset: None, expected, found }).into()
+        Box::new(Refusal { kind, path, offset: None, expected, found }).into()
+    }
+
+    fn incarnation_max(&self) -> u64 {
+        let of_segment = |segment: &FoundSegment| match segment.labelled {
+            SegmentLabelled::Good(label) => label.incarnation,
+            SegmentLabelled::Damaged | SegmentLabelled::OtherVersion(_) => 0,
+        };
+        let of_ring = match self.ring.as_ref().map(|ring| &ring.labelled) {
+            Some(Labelled::Good(label, _)) => label.incarnation,
+            Some(Labelled::Damaged | Labelled::OtherVersion(_)) | None => 0,
+        };
+        self.segments.iter().map(of_segment).max().unwrap_or(0).max(of_ring)
     }
 }
 
-/// Reads both slots of a file; a slot beyond the file's end is no slot. `None`: no file.
-pub(crate) fn read_labels(
-    storage: &impl Storage,
-    dir: &Path,
-    name: &str,
-    slots: [u64; 2],
-    magic: [u8; 8],
-) -> Result<Option<Labelled>, JournalError> {
-    let path = dir.join(name);
-    if storage.len(name).map_err(JournalError::io(&path, "read its length"))?.is_none() {
-        return Ok(None);
-    }
-    let mut labels = [[0; LABEL_BYTES]; 2];
-    for (slot, label) in slots.into_iter().zip(&mut labels) {
-        match storage.read_at(name, slot, label) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => *label = [0; LABEL_BYTES],
-            result => result.map_err(JournalError::io(&path, "read it"))?,
+impl FoundSegment {
+    /// What is wrong with it at place `number` of the journal that `label` names.
+    fn fault(&self, number: u64, label: &Label) -> Segments {
+        if self.number != number {
+            return Segments::Missing;
+        }
+        match self.labelled {
+            SegmentLabelled::Damaged => Segments::Damaged,
+            SegmentLabelled::OtherVersion(_) => Segments::OtherVersion,
+            SegmentLabelled::Good(own) if own.journal_uuid != label.journal_uuid => {
+                Segments::Foreign
+            }
+            SegmentLabelled::Good(own) if own.number != number => Segments::Misplaced,
+            SegmentLabelled::Good(_) if self.len != file_bytes(label) => Segments::WrongLength,
+            SegmentLabelled::Good(_) => Segments::Good,
         }
     }
-    Ok(Some(newest([&labels[0], &labels[1]], magic)))
 }
 
-/// The newest label of a directory's ring and of its metadata, for readers.
-pub(crate) fn read_both(dir: &Path) -> Result<(Option<Labelled>, Option<Labelled>), JournalError> {
-    let storage = DirStorage::new(dir);
-    Ok((
-        read_labels(&storage, dir, RING_FILE, RING_SLOTS, RING_MAGIC)?,
-        read_labels(&storage, dir, META_FILE, META_SLOTS, META_MAGIC)?,
-    ))
+/// Bytes of a segment file of the journal that `label` names.
+pub(crate) fn file_bytes(label: &Label) -> u64 {
+    SEGMENT_HEADER_BYTES + Geometry::new(label.ring_bytes).map_or(0, Geometry::segment_bytes)
 }
 
-fn is_unused(storage: &DirStorage, path: &Path) -> Result<bool, JournalError> {
-    let fail = || JournalError::io(path, "read it");
-    let len = storage.len(RING_FILE).map_err(fail())?.unwrap_or(0);
+fn segment_words(
+    kind: RefusalKind,
+    number: u64,
+    segment: Option<&FoundSegment>,
+    meta: &Label,
+) -> (String, String) {
+    let labelled = segment.map(|segment| segment.labelled);
+    let len = segment.map_or(0, |segment| segment.len);
+    match (kind, labelled) {
+        (RefusalKind::SegmentMissing, _) => {
+            let found = segment.map_or_else(
+                || "no segment at all".to_owned(),
+                |next| format!("none, and {} behind it", segment_file(next.number)),
+            );
+            (format!("segment {number} of journal {}", meta.journal_uuid), found)
+        }
+        (RefusalKind::SegmentVersion, Some(SegmentLabelled::OtherVersion(version))) => {
+            (format!("version {FORMAT_VERSION}"), format!("version {version}"))
+        }
+        (RefusalKind::ForeignSegment, Some(SegmentLabelled::Good(own))) => (
+            format!("a segment of journal {}", meta.journal_uuid),
+            format!("one of journal {}", own.journal_uuid),
+        ),
+        (RefusalKind::SegmentMisplaced, Some(SegmentLabelled::Good(own))) => {
+            (format!("segment {number}"), format!("segment {}", own.number))
+        }
+        (RefusalKind::SegmentLength, _) => {
+            (format!("{} bytes", file_bytes(meta)), format!("{len} bytes"))
+        }
+        (_, _) => ("a header with a matching checksum".to_owned(), format!("none in {len} bytes")),
+    }
+}
+
+fn look_at(storage: &dyn Storage, name: &str, number: u64) -> io::Result<FoundSegment> {
+    let len = storage.len(name)?.unwrap_or(0);
+    let mut bytes = [0; SEGMENT_LABEL_BYTES];
+    let labelled = match storage.read_at(name, 0, &mut bytes) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => SegmentLabelled::Damaged,
+        read => read.map(|()| SegmentLabel::decode(&bytes))?,
+    };
+    Ok(FoundSegment { number, len, labelled })
+}
+
+fn is_unused(storage: &dyn Storage, segment: &FoundSegment) -> io::Result<bool> {
+    let name = segment_file(segment.number);
     let mut buffer = vec![0; 1 << 20];
-    let mut offset = HEADER_PAGE_BYTES;
-    while offset < len {
-        let piece = to_usize(len - offset).min(buffer.len());
-        storage.read_at(RING_FILE, offset, &mut buffer[..piece]).map_err(fail())?;
+    let mut offset = SEGMENT_HEADER_BYTES;
+    while offset < segment.len {
+        let piece = to_usize(segment.len - offset).min(buffer.len());
+        storage.read_at(&name, offset, &mut buffer[..piece])?;
         if !is_zero(&buffer[..piece]) {
             return Ok(false);
         }
         offset += to_u64(piece);
     }
     Ok(true)
-}
-
-/// The file's inode.
-pub(crate) fn file_id(path: &Path) -> Result<u64, JournalError> {
-    let metadata = std::fs::metadata(path).map_err(JournalError::io(path, "read its inode"))?;
-    Ok(metadata.ino())
 }

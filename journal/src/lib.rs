@@ -1,42 +1,60 @@
 //! The journal: bytes in, bytes out; it knows no order.
 //!
 //! ```text
-//! append(payload) -> record -> mapped ring -> (process dies) -> scan -> recovery table -> ring
-//!                                   ^ Reader: tools read the same file, without a lock
+//! append(payload) -> record -> mapped ring -> persister -> segments on the disk
+//!                                   \--> process dies --> scan, recovery table --> ring
+//! Reader: tools read segments and ring, without a lock
 //! ```
 //!
 //! `README.md` of this crate draws every format byte by byte and lists what a crash can leave.
 
 mod bytes;
-mod directory;
 mod error;
+mod files;
 mod found;
+mod hot;
 mod identity;
 mod label;
 mod lock;
+mod open;
+mod persist;
 mod position;
 mod prefetch;
+mod prepare;
 mod reader;
 mod record;
 mod recover;
 mod region;
+mod reopen;
 mod ring;
 mod scan;
+mod segment;
 mod storage;
+mod sums;
+mod walk;
+mod watermarks;
 
-pub use directory::{META_FILE, RING_FILE, RingOptions, first_incarnation};
 pub use error::{JournalError, Refusal, RefusalKind};
-pub use label::{FORMAT_VERSION, Label, Uuid};
+pub use files::{META_FILE, RING_FILE};
+pub use hot::ring_file;
+pub use label::{FORMAT_VERSION, Label, RING_PATH_BYTES_MAX, Uuid};
 pub use lock::LOCK_FILE;
+pub use open::{Journal, JournalOptions, close, first_incarnation};
+pub use persist::{GROUP_BYTES_MAX, Persisted, Persister};
 pub use position::{Position, RING_BYTES_MAX, RING_BYTES_MIN, SEGMENTS};
 pub use prefetch::prefetch_read;
+pub use prepare::{Prepared, Preparer, SEGMENTS_AHEAD};
 pub use reader::{ReadEnd, ReadStop, Reader};
 pub use record::{
     HEADER_BYTES, KIND_PAD, PAD_BYTES_MAX, PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX, Record,
     RecordError, record_bytes,
 };
-pub use recover::{IncarnationChange, Recovery, Torn};
+pub use recover::{IncarnationChange, Lost, Recovery, Suspect, Torn};
 pub use region::{Region, RegionError};
-pub use ring::{Appended, Full, Records, Ring};
+pub use ring::{Appended, Full, Records, Ring, RingBytes, RingFile};
 pub use scan::ChainError;
+pub use segment::{SEGMENT_HEADER_BYTES, segment_file, sums_file};
 pub use storage::{DirStorage, MemoryStorage, PageFate, Storage, faulty};
+pub use sums::SumsFound;
+pub use walk::Walk;
+pub use watermarks::{Poison, Watermarks};

@@ -1,9 +1,9 @@
 //! Position: a byte of the journal, counted from the cluster's first record.
 //!
-//! Records never straddle a segment, and a segment never leaves its slot of the ring, so a position
-//! says everything about where a record lies: which segment, and how many bytes that segment has
-//! left. A ring is four segments long. Until there are disk segments to copy to, nothing in the
-//! ring may be overwritten, so position 0 is also the ring's first byte and the ring fills once.
+//! Records never straddle a segment, so a position says everything about where a record lies: in
+//! which segment file, at which byte of it, and at which byte of the ring. The ring is four
+//! segments long and segment k lies in its slot k mod 4: entering the next segment is a pad and a
+//! counter, no system call.
 
 use std::fmt;
 
@@ -47,6 +47,12 @@ impl Position {
     pub const fn plus(self, bytes: u64) -> Self {
         Self(self.0 + bytes)
     }
+
+    /// Bytes from `earlier` to here; 0 when it is not earlier.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
 impl fmt::Display for Position {
@@ -82,9 +88,35 @@ impl Geometry {
         self.segment_bytes() - (position.0 & (self.segment_bytes() - 1))
     }
 
-    /// Segments that end behind `position`, within the ring.
-    pub(crate) const fn segments_left(self, position: Position) -> u64 {
-        (self.ring_bytes - position.0).div_ceil(self.segment_bytes())
+    /// The segment that holds the byte at `position`.
+    pub(crate) const fn segment_of(self, position: Position) -> u64 {
+        position.0 / self.segment_bytes()
+    }
+
+    /// The first byte of a segment.
+    pub(crate) const fn segment_start(self, segment: u64) -> Position {
+        Position(segment * self.segment_bytes())
+    }
+
+    /// Bytes of `position`'s segment in front of it.
+    pub(crate) const fn segment_offset(self, position: Position) -> u64 {
+        position.0 & (self.segment_bytes() - 1)
+    }
+
+    /// The place of `position` in the ring, in `[0, ring_bytes)`.
+    pub(crate) const fn ring_offset(self, position: Position) -> u64 {
+        position.0 & (self.ring_bytes - 1)
+    }
+
+    /// The oldest byte that a ring still holds whole while it is written at `head`: the three
+    /// segments before the one at the head are untouched.
+    pub(crate) const fn ring_base(self, head: Position) -> Position {
+        self.segment_start(self.segment_of(head).saturating_sub(SEGMENTS - 1))
+    }
+
+    /// Segments that end in `(from, to]`.
+    pub(crate) const fn segment_ends(self, from: Position, to: Position) -> u64 {
+        self.segment_of(to).saturating_sub(self.segment_of(from))
     }
 }
 
@@ -111,12 +143,24 @@ mod tests {
     #[test]
     fn positions_fall_into_segments() {
         let geometry = Geometry::new(32_768).unwrap();
-        for (position, left, segments) in
-            [(0, 8192, 4), (8, 8184, 4), (8184, 8, 4), (8192, 8192, 3), (32_760, 8, 1)]
-        {
+        // Position: bytes left of its segment, segment, place in the ring, oldest byte of the ring.
+        for (position, left, segment, place, base) in [
+            (0, 8192, 0, 0, 0),
+            (8, 8184, 0, 8, 0),
+            (8184, 8, 0, 8184, 0),
+            (8192, 8192, 1, 8192, 0),
+            (32_760, 8, 3, 32_760, 0),
+            (32_768, 8192, 4, 0, 8192),
+            (40_968, 8184, 5, 8200, 16_384),
+        ] {
             let position = Position::new(position);
             assert_eq!(geometry.segment_left(position), left, "{position}");
-            assert_eq!(geometry.segments_left(position), segments, "{position}");
+            assert_eq!(geometry.segment_offset(position), 8192 - left, "{position}");
+            assert_eq!(geometry.segment_of(position), segment, "{position}");
+            assert_eq!(geometry.ring_offset(position), place, "{position}");
+            assert_eq!(geometry.ring_base(position), Position::new(base), "{position}");
         }
+        let ends = |from, to| geometry.segment_ends(Position::new(from), Position::new(to));
+        assert_eq!([ends(0, 8191), ends(0, 8192), ends(8192, 8200), ends(8, 32_776)], [0, 1, 0, 4]);
     }
 }

@@ -10,12 +10,19 @@
 //! allocation and no system call. Where a record would not fit its segment, or would leave a gap
 //! smaller than a header, a pad fills the segment first and takes an index of its own.
 //!
-//! When full: nothing may be overwritten before a persister has copied it, and there is none yet.
-//! So the ring fills once; then `append` answers [`Full`] and changes nothing. `free_bytes` tells
-//! before how much is certain to fit.
+//! The ring goes round: a position lies at its remainder, and what was written a ring before is
+//! overwritten. Not before it is on the disk: `append` stores nothing above the durable position
+//! plus the ring, which is the one assertion at the one store. When the persister is that far
+//! behind, `append` answers [`Full`] and changes nothing; `free_bytes` tells before how much is
+//! certain to fit. The three segments before the one being written are always whole.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::bytes::{to_u64, to_usize};
-use crate::directory::Directory;
 use crate::error::JournalError;
 use crate::label::Label;
 use crate::position::{Geometry, Position};
@@ -25,23 +32,37 @@ use crate::record::{
 };
 use crate::region::Region;
 use crate::scan::{Tip, next_record};
+use crate::watermarks::Watermarks;
 
 /// Bytes of the ring file before the first record.
 pub(crate) const HEADER_PAGE_BYTES: u64 = 4096;
 
+/// The bytes of a ring for somebody else than the hot thread: by plain reads of its file, or of a
+/// ring in memory where one thread plays all parts.
+pub trait RingBytes {
+    /// Fills `into` with the bytes from place `at` of the ring on, in `[0, ring_bytes)`.
+    fn read_ring(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
 /// The journal, open for writing.
 ///
-/// Invariants: `head` is a multiple of 8 and at most `ring_bytes`; its segment has nothing or at
-/// least a header left; all bytes behind it are zero; `[0, head)` is a valid chain ending in `tip`.
+/// Invariants: `base <= head`; `head` is a multiple of 8 and at most `bound`, the durable position
+/// plus the ring; its segment has nothing or at least a header left; `[base, head)` is a valid
+/// chain ending in `tip`.
 #[derive(Debug)]
 pub struct Ring {
     region: Region,
     geometry: Geometry,
+    /// The ring was made when the journal stood here; nothing before was ever in it.
+    made_at: Position,
     head: Position,
+    /// Nothing is stored at or above: durable + ring, as last looked at.
+    bound: Position,
     tip: Tip,
     label: Label,
+    marks: Arc<Watermarks>,
     /// `None` for a ring on the heap.
-    directory: Option<Directory>,
+    path: Option<PathBuf>,
 }
 
 /// Where an appended record is.
@@ -53,36 +74,53 @@ pub struct Appended {
     pub position: Position,
 }
 
-/// The record does not fit; nothing was changed.
+/// The record does not fit before older ones are on the disk; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("journal full: {needed} bytes needed, {left} left")]
+#[error("journal ring full: {needed} bytes needed, {left} free until more is on the disk")]
 pub struct Full {
     /// Bytes the record needs, with the pad before it if it needs one.
     pub needed: u64,
-    /// Bytes left in the ring.
+    /// Bytes free in the ring.
     pub left: u64,
 }
 
+/// What an open ring is made of.
+pub(crate) struct RingParts {
+    pub(crate) region: Region,
+    pub(crate) geometry: Geometry,
+    pub(crate) made_at: Position,
+    pub(crate) head: Position,
+    pub(crate) tip: Tip,
+    pub(crate) label: Label,
+    pub(crate) marks: Arc<Watermarks>,
+    pub(crate) path: Option<PathBuf>,
+}
+
 impl Ring {
-    /// A ring in plain memory that no crash survives; for tests, benches and the simulator.
+    /// A ring in plain memory that no crash survives and nobody persists, so that it fills once;
+    /// for tests and benches.
     pub fn heap(ring_bytes: u64) -> Result<Self, JournalError> {
         let geometry =
             Geometry::new(ring_bytes).ok_or(JournalError::RingBytes { found: ring_bytes })?;
-        let region = Region::heap(HEADER_PAGE_BYTES + ring_bytes);
-        let label = Label { ring_bytes, ..Label::default() };
-        Ok(Self::from_parts(region, geometry, Position::ZERO, Tip::default(), label, None))
+        Ok(Self::from_parts(RingParts {
+            region: Region::heap(HEADER_PAGE_BYTES + ring_bytes),
+            geometry,
+            made_at: Position::ZERO,
+            head: Position::ZERO,
+            tip: Tip::default(),
+            label: Label { ring_bytes, ..Label::default() },
+            marks: Arc::default(),
+            path: None,
+        }))
     }
 
-    pub(crate) fn from_parts(
-        region: Region,
-        geometry: Geometry,
-        head: Position,
-        tip: Tip,
-        label: Label,
-        directory: Option<Directory>,
-    ) -> Self {
+    /// The parts' watermarks must say what is on the disk; `appended` is set here.
+    pub(crate) fn from_parts(parts: RingParts) -> Self {
+        let RingParts { region, geometry, made_at, head, tip, label, marks, path } = parts;
         assert!(region.len() == HEADER_PAGE_BYTES + geometry.ring_bytes(), "the whole ring");
-        let ring = Self { region, geometry, head, tip, label, directory };
+        let bound = marks.durable().plus(geometry.ring_bytes());
+        marks.set_appended(head);
+        let ring = Self { region, geometry, made_at, head, bound, tip, label, marks, path };
         ring.assert_invariants();
         ring
     }
@@ -105,33 +143,6 @@ impl Ring {
         })
     }
 
-    /// As [`Ring::append`], but `fill` writes the payload where it will stay: it gets
-    /// `payload_bytes` bytes of unspecified content and must write all of them.
-    #[inline]
-    #[expect(clippy::too_many_arguments, reason = "the fields of a record, in its order")]
-    pub fn append_with(
-        &mut self,
-        time: u64,
-        epoch: u32,
-        kind: u8,
-        flags: u8,
-        source: u32,
-        payload_bytes: u64,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<Appended, Full> {
-        self.append_fields(&Fields { time, epoch, kind, flags, source }, payload_bytes, fill)
-    }
-
-    /// Stops cleanly: writes the ring to its disk, then the mark that says so. A journal dropped
-    /// without this reopens as after a kill.
-    pub fn close(mut self) -> Result<(), JournalError> {
-        self.assert_invariants();
-        let Some(mut directory) = self.directory.take() else {
-            return Ok(());
-        };
-        directory.stop(&self.region, &mut self.label, self.tip.index, self.tip.crc)
-    }
-
     /// The record at `position`, checked again. `None` when no record starts there.
     #[must_use]
     pub fn read(&self, position: Position) -> Option<Record<'_>> {
@@ -139,24 +150,26 @@ impl Ring {
         Record::decode(bytes, self.geometry.segment_left(position)).ok()
     }
 
-    /// All records from `position` on, which must be the start of a record or the head; pads are
-    /// among them. The bytes were checked when the ring was opened or written by this process, so
-    /// no checksum is computed again.
+    /// All records from `position` on, which must be the start of a record in the ring or the
+    /// head; pads are among them. The bytes were checked when the ring was opened or written by
+    /// this process, so no checksum is computed again.
     #[must_use]
     pub fn records_from(&self, position: Position) -> Records<'_> {
+        assert!(position >= self.base(), "older records are in the segments");
         Records { ring: self, position }
     }
 
-    /// All records, from the first.
+    /// All records that the ring holds, from its base.
     #[must_use]
     pub fn iter(&self) -> Records<'_> {
         self.records_from(self.base())
     }
 
-    /// Position of the oldest record the ring holds.
+    /// Position of the oldest record the ring surely holds: where a segment begins, or the oldest
+    /// that is not on the disk.
     #[must_use]
     pub fn base(&self) -> Position {
-        Position::ZERO
+        self.made_at.max(self.geometry.ring_base(self.head).min(self.marks.durable()))
     }
 
     /// Position behind the last record: where the next one goes, or the pad before it.
@@ -190,11 +203,19 @@ impl Ring {
     }
 
     /// Bytes of records that are certain to fit: any records whose [`record_bytes`] sum to this
-    /// much are taken, whatever pads fall between them. A little may fit beyond.
+    /// much are taken, whatever pads fall between them. A little may fit beyond, and more once the
+    /// persister gets on.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        let pads = self.geometry.segments_left(self.head) * PAD_BYTES_MAX;
-        (self.geometry.ring_bytes() - self.head.get()).saturating_sub(pads)
+        let bound = self.marks.durable().plus(self.geometry.ring_bytes());
+        let pads = self.geometry.segment_ends(self.head, bound) * PAD_BYTES_MAX;
+        bound.since(self.head).saturating_sub(pads)
+    }
+
+    /// Bytes that are appended and not on the disk.
+    #[must_use]
+    pub fn lag_bytes(&self) -> u64 {
+        self.head.since(self.marks.durable())
     }
 
     /// Bytes the ring can hold, pads included.
@@ -203,25 +224,59 @@ impl Ring {
         self.geometry.ring_bytes()
     }
 
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// Whose journal this is.
     #[must_use]
     pub fn label(&self) -> &Label {
         &self.label
     }
 
-    /// Checks what is cheap to check of the invariants; the chain itself is checked in debug
-    /// builds by [`Ring::assert_chain`].
+    /// What the parties of this journal tell each other.
+    #[must_use]
+    pub fn marks(&self) -> &Arc<Watermarks> {
+        &self.marks
+    }
+
+    /// Where the ring file is; `None` for a ring on the heap.
+    #[must_use]
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+
+    /// Whether its pages are locked in memory.
+    #[must_use]
+    pub fn is_memory_locked(&self) -> bool {
+        self.region.is_locked()
+    }
+
+    /// Gives the memory back: what a process that is killed here leaves.
+    #[must_use]
+    pub fn into_region(self) -> Region {
+        self.region
+    }
+
+    /// Checks what is cheap to check of the invariants; the chain itself is checked by
+    /// [`Ring::assert_chain`].
     pub fn assert_invariants(&self) {
         assert!(self.head.get().is_multiple_of(8), "records are padded to 8");
-        assert!(self.head.get() <= self.geometry.ring_bytes(), "head within the ring");
+        assert!(self.base() <= self.head && self.head <= self.bound, "head within its bounds");
         let left = self.geometry.segment_left(self.head);
         assert!(left >= HEADER_BYTES, "a pad fits, or the segment is fresh");
     }
 
-    /// Checks the whole chain: for tests.
+    /// Checks the whole chain that the ring holds: for tests.
     pub fn assert_chain(&self) {
         self.assert_invariants();
-        let (mut position, mut tip) = (Position::ZERO, Tip::default());
+        let mut position = self.base();
+        let before = |record: &Record<'_>| Tip {
+            index: record.index - 1,
+            crc: record.prev_crc,
+            ..Tip::default()
+        };
+        let mut tip = self.read(position).as_ref().map_or(self.tip, before);
         while let Some(bytes) = self.written_from(position) {
             let limit = self.geometry.segment_left(position);
             match next_record(bytes, limit, &tip) {
@@ -252,9 +307,13 @@ impl Ring {
         } else {
             segment_left
         };
-        let (needed, left) = (pad + size, self.geometry.ring_bytes() - self.head.get());
-        if needed > left {
-            return Err(Full { needed, left });
+        let needed = pad + size;
+        if needed > self.bound.since(self.head) {
+            self.bound = self.marks.durable().plus(self.geometry.ring_bytes());
+            let left = self.bound.since(self.head);
+            if needed > left {
+                return Err(Full { needed, left });
+            }
         }
         if pad != 0 {
             let pad_fields = Fields { kind: KIND_PAD, flags: 0, source: 0, ..*fields };
@@ -272,9 +331,8 @@ impl Ring {
         fill: impl FnOnce(&mut [u8]),
     ) -> Appended {
         let size = record_bytes(payload_bytes);
-        // No unpersisted byte is overwritten: everything behind the head was never written.
-        assert!(self.head.get() + size <= self.geometry.ring_bytes(), "room for the record");
-        let start = to_usize(HEADER_PAGE_BYTES + self.head.get());
+        assert!(self.head.plus(size) <= self.bound, "no byte is overwritten before it is durable");
+        let start = to_usize(HEADER_PAGE_BYTES + self.geometry.ring_offset(self.head));
         let slot = &mut self.region.bytes_mut()[start..][..to_usize(size)];
         fill(payload_mut(slot, payload_bytes));
         let index = self.tip.index + 1;
@@ -294,17 +352,47 @@ impl Ring {
         let position = self.head;
         self.tip = Tip { index, time: fields.time, epoch: fields.epoch, crc };
         self.head = position.plus(size);
+        self.marks.set_appended(self.head);
         Appended { index, position }
     }
 
-    /// Written bytes from `position` on; `None` at or behind the head.
+    /// Written bytes from `position` to the end of its segment; `None` at or behind the head, and
+    /// before the base.
     fn written_from(&self, position: Position) -> Option<&[u8]> {
-        if position >= self.head {
+        if position >= self.head || position < self.base() {
             return None;
         }
-        let start = to_usize(HEADER_PAGE_BYTES + position.get());
-        let end = to_usize(HEADER_PAGE_BYTES + self.head.get());
-        self.region.bytes().get(start..end)
+        let start = to_usize(HEADER_PAGE_BYTES + self.geometry.ring_offset(position));
+        let len = self.head.since(position).min(self.geometry.segment_left(position));
+        self.region.bytes().get(start..start + to_usize(len))
+    }
+}
+
+impl RingBytes for Ring {
+    fn read_ring(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        let start = to_usize(HEADER_PAGE_BYTES + at);
+        let bytes = self.region.bytes().get(start..start + into.len());
+        into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// A ring file, read by another thread while the hot one stores to its mapping.
+#[derive(Debug)]
+pub struct RingFile {
+    file: File,
+}
+
+impl RingFile {
+    /// Opens the file of an open ring.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)? })
+    }
+}
+
+impl RingBytes for RingFile {
+    fn read_ring(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, HEADER_PAGE_BYTES + at)
     }
 }
 
@@ -420,6 +508,14 @@ mod tests {
         assert_eq!((ring.head().get(), ring.free_bytes()), (RING_BYTES_MIN, 0));
         assert_eq!(ring.append(1, 1, 1, 0, 0, &[]), Err(Full { needed: 40, left: 0 }));
         assert_eq!(ring.last_index(), RING_BYTES_MIN / RECORD_BYTES_MAX);
+        assert_eq!((ring.base().get(), ring.lag_bytes()), (0, RING_BYTES_MIN));
+        ring.assert_chain();
+        // One segment on the disk: two more of the largest records fit, over the oldest.
+        ring.marks().set_durable(Position::new(8192), 2);
+        assert_eq!(ring.append(1, 1, 1, 0, 0, &[8; 4056]).unwrap().position.get(), RING_BYTES_MIN);
+        assert_eq!(ring.append(1, 1, 1, 0, 0, &[8; 4056]).unwrap().index, 10);
+        assert_eq!(ring.append(1, 1, 1, 0, 0, &[]), Err(Full { needed: 40, left: 0 }));
+        assert_eq!(ring.marks().appended(), ring.head());
         ring.assert_chain();
 
         let mut ring = Ring::heap(RING_BYTES_MIN).unwrap();
@@ -453,21 +549,23 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
         #[test]
         fn the_ring_holds_what_a_list_would(
-            steps in prop::collection::vec((0_u64..=PAYLOAD_BYTES_MAX, any::<bool>()), 1..60),
+            steps in prop::collection::vec(
+                (0_u64..=PAYLOAD_BYTES_MAX, any::<bool>(), 0_u8..4), 1..120),
         ) {
             let mut ring = Ring::heap(RING_BYTES_MIN).unwrap();
-            let mut twin = Vec::new();
-            for (time, (len, in_place)) in (0_u64..).zip(steps) {
+            let mut twin: Vec<Twin> = Vec::new();
+            for (time, (len, is_small, persist)) in (0_u64..).zip(steps) {
+                if persist == 0 {
+                    // The disk has everything but the last record.
+                    let (at, index) = twin.last().map_or((0, 0), |t| (t.position, t.index - 1));
+                    ring.marks().set_durable(Position::new(at), index);
+                }
                 // Half of the records are small, as most are in life.
-                let len = if in_place { len / 32 } else { len };
+                let len = if is_small { len / 32 } else { len };
                 let byte = time.to_le_bytes()[0];
                 let payload = vec![byte; to_usize(len)];
                 let (free, head) = (ring.free_bytes(), ring.head());
-                let appended = if in_place {
-                    ring.append_with(time, 1, byte % 200, 0, 0, len, |slot| slot.fill(byte))
-                } else {
-                    ring.append(time, 1, byte % 200, 0, 0, &payload)
-                };
+                let appended = ring.append(time, 1, byte % 200, 0, 0, &payload);
                 if let Ok(Appended { index, position }) = appended {
                     let position = position.get();
                     twin.push(Twin { index, position, time, kind: byte % 200, payload });
@@ -478,6 +576,8 @@ mod tests {
                 ring.assert_invariants();
             }
             ring.assert_chain();
+            let base = ring.base().get();
+            twin.retain(|record| record.position >= base);
             prop_assert_eq!(held(&ring), twin);
         }
 

@@ -373,7 +373,7 @@ mod tests {
         });
         let keys = Keys::new(keys.collect()).unwrap();
         let mut log = ReportLog::new(4 << 20, config.logical.capacities.session_count_max);
-        let activated = activate(&config, &mut Rebuild(&mut log)).unwrap();
+        let (activated, _disk) = activate(&config, &mut Rebuild(&mut log)).unwrap();
         let sockets = Sockets::listen(local.listen).unwrap();
         let address = sockets.local_addr().unwrap();
         let (side, side_of_node) = crossbeam_channel::bounded(8);

@@ -1,7 +1,7 @@
 //! From a directory to a machine that may serve: recover, replay, and journal the new epoch.
 //!
 //! ```text
-//! open or create the ring -> recovery says what a crash left
+//! open or create the journal -> recovery says what a crash left; all of it to the disk
 //! replay every record -> the machine, and the report log with every report it ever made
 //! clock: base = max(wall, last journaled time + 1)
 //! EpochStart -> settings that differ -> phase of markets that never had one
@@ -9,9 +9,12 @@
 //!
 //! A journal is founded by one record with the capacities; everything else follows an EpochStart.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use super::clock::Clock;
+use super::disk::Disk;
 use crate::config::{Config, Difference, Logical, OnConfigChange, compare, settings_to_append};
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::machine::Machine;
@@ -20,7 +23,7 @@ use crate::vocabulary::fix::MarketPhase;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::settings::Setting;
 use crate::vocabulary::units::{Epoch, Nanos, SecurityId, Text};
-use journal::{JournalError, Recovery, Ring, RingOptions};
+use journal::{DirStorage, Journal, JournalError, JournalOptions, Recovery, Ring, Walk};
 
 /// A journal that ends at or beyond this is not gone on with: the year 2262.
 const TIME_MAX: Nanos = Nanos(1 << 63);
@@ -68,8 +71,8 @@ pub enum StartError {
     },
     /// The ring has no room for the records of a start.
     #[error(
-        "the journal in {dir} is full ({free} bytes free): keep the directory, start with an empty \
-         one and a larger journal_ring_bytes"
+        "the journal in {dir} has no room in its ring for a start ({free} bytes free): a larger \
+         journal_ring_bytes is needed, which a journal cannot change"
     )]
     Full {
         /// The directory.
@@ -104,14 +107,21 @@ fn list(differences: &[Difference]) -> String {
 
 /// Opens or creates the journal and brings the machine to its end, then begins a new epoch. Every
 /// report ever made goes through `sink` again, byte for byte as it was sent.
-pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated, StartError> {
+pub fn activate(
+    config: &Config,
+    sink: &mut impl ReportSink,
+) -> Result<(Activated, Disk), StartError> {
     let local = &config.local;
     let dir = local.data_dir.display().to_string();
-    let options = RingOptions {
+    let options = JournalOptions {
         lock_memory: local.lock_memory,
-        ..RingOptions::new(local.journal_ring_bytes, local.node)
+        ..JournalOptions::new(local.journal_ring_bytes, local.node)
     };
-    let (ring, recovery) = Ring::open_or_create(&local.data_dir, &options)?;
+    let mut journal = Journal::open_or_create(&local.data_dir, &options)?;
+    // What only the ring had is on the disk before anybody is answered by it.
+    journal.drain(&local.data_dir)?;
+    let Journal { ring, persister, preparer, recovery } = journal;
+    let disk = Disk::new(&local.data_dir, persister, preparer);
     let Some(epoch) = ring.last_epoch().checked_add(1).filter(|_| ring.last_time() < TIME_MAX.0)
     else {
         return Err(StartError::Exhausted {
@@ -122,14 +132,16 @@ pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated
     };
     let (clock, epoch) = (Clock::activate(Nanos(ring.last_time())), Epoch(epoch));
     let is_new = recovery.last_index == 0;
-    let mut start = Start { ring, clock, epoch, dir, out: Outbox::new(), sink };
+    let data = &local.data_dir;
+    let mut start = Start { ring, data, clock, epoch, dir, out: Outbox::new(), sink };
     let machine = if is_new { start.found(&config.logical)? } else { start.resume(config)? };
     let machine = start.open_markets(machine, local.open_at_start)?;
-    Ok(Activated { ring: start.ring, recovery, machine, clock, epoch })
+    Ok((Activated { ring: start.ring, recovery, machine, clock, epoch }, disk))
 }
 
 struct Start<'a, S> {
     ring: Ring,
+    data: &'a Path,
     clock: Clock,
     epoch: Epoch,
     dir: String,
@@ -162,14 +174,9 @@ impl<S: ReportSink> Start<'_, S> {
 
     /// A journal with records: replay, EpochStart, and what the configuration changed.
     fn resume(&mut self, config: &Config) -> Result<Machine, StartError> {
-        let first = self.ring.iter().next();
-        let first = first.ok_or_else(|| StartError::NoSettings { dir: self.dir.clone() })?;
-        let mut machine = replay::read(&first.1)
-            .and_then(|record| Machine::found(&record).map_err(ReplayError::from))
-            .map_err(|error| self.refused(error))?;
         // Before the replay: the caller's sink is sized by the configured capacities.
         let append = self.settings_to_append(config)?;
-        self.apply_from(&mut machine, self.ring.base())?;
+        let mut machine = self.replay()?;
         self.begin_epoch(&mut machine)?;
         for setting in append {
             self.input(&mut machine, &RecordBody::Config(setting))?;
@@ -198,7 +205,13 @@ impl<S: ReportSink> Start<'_, S> {
     /// What the journal's Config records add up to, and whether no session was ever opened.
     fn journaled_settings(&self) -> Result<(Logical, bool), StartError> {
         let (mut settings, mut is_unused) = (Vec::new(), true);
-        for (_, stored) in &self.ring {
+        let storage = DirStorage::new(self.data);
+        let mut walk = Walk::new(&self.ring, &storage, self.data);
+        while let Some((_, stored)) = walk.next()? {
+            if stored.index == 1 {
+                // A journal of another build is told by its first record, not by what it lacks.
+                replay::read(&stored).map_err(|error| self.refused(error))?;
+            }
             is_unused &= stored.kind != RecordKind::SessionOpen.stored();
             if stored.kind == RecordKind::Config.stored()
                 && let RecordBody::Config(setting) =
@@ -210,6 +223,27 @@ impl<S: ReportSink> Start<'_, S> {
         let logical = Logical::from_settings(settings);
         let none = || StartError::NoSettings { dir: self.dir.clone() };
         Ok((logical.ok_or_else(none)?, is_unused))
+    }
+
+    /// Every record through a machine that the first one founds.
+    fn replay(&mut self) -> Result<Machine, StartError> {
+        let Self { ring, data, dir, out, sink, .. } = self;
+        let storage = DirStorage::new(data);
+        let mut walk = Walk::new(ring, &storage, data);
+        let mut machine: Option<Machine> = None;
+        while let Some((_, stored)) = walk.next()? {
+            let failed = |error| StartError::Replay { dir: dir.clone(), error };
+            let machine = match &mut machine {
+                Some(machine) => machine,
+                empty => {
+                    let first = replay::read(&stored).map_err(failed)?;
+                    let founded = Machine::found(&first).map_err(ReplayError::from);
+                    empty.insert(founded.map_err(failed)?)
+                }
+            };
+            replay::apply(machine, &stored, out, *sink).map_err(failed)?;
+        }
+        machine.ok_or_else(|| StartError::NoSettings { dir: dir.clone() })
     }
 
     fn begin_epoch(&mut self, machine: &mut Machine) -> Result<(), StartError> {
@@ -317,13 +351,14 @@ mod tests {
     }
 
     fn start(config: &Config) -> Result<Activated, StartError> {
-        activate(config, &mut NoReports::default())
+        activate(config, &mut NoReports::default()).map(|(activated, _)| activated)
     }
 
     /// Leaves a journal with the capacities and nothing else, as after a kill.
     fn write_capacities(config: &Config, time: u64, epoch: u32) {
-        let options = RingOptions::new(config.local.journal_ring_bytes, config.local.node);
-        let (mut ring, _) = Ring::open_or_create(&config.local.data_dir, &options).unwrap();
+        let options = JournalOptions::new(config.local.journal_ring_bytes, config.local.node);
+        let journal = Journal::open_or_create(&config.local.data_dir, &options).unwrap();
+        let mut ring = journal.ring;
         let body = config.logical.settings(7).next().map(RecordBody::Config).unwrap();
         let mut scratch = [0; PAYLOAD_BYTES_MAX];
         let payload = body.encode(&mut scratch);

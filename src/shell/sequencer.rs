@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use super::disk::Disk;
 use crate::coordination::gate::Gate;
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, STATE_HASH_INTERVAL};
@@ -226,10 +227,10 @@ impl Sequencer {
         std::mem::take(&mut self.told.reports)
     }
 
-    /// Ends the journal cleanly.
-    pub fn close(self) -> Result<(Machine, Clean), journal::JournalError> {
+    /// Ends the journal cleanly, all of it on the disk. `disk` is nobody else's any more.
+    pub fn close(self, disk: Disk) -> Result<(Machine, Clean), journal::JournalError> {
         let clean = Clean { index: Index(self.ring.last_index()), epoch: self.epoch };
-        self.ring.close()?;
+        disk.close(self.ring)?;
         Ok((self.machine, clean))
     }
 }

@@ -135,13 +135,13 @@ fn a_stop_ends_every_session_and_the_journal_says_so() {
     a.buy(1);
     b.sell(1);
     rig.until(&mut [&mut a, &mut b], "traded", |_, p| p[1].templates() == [200, 203]);
-    let sequencer = rig.stop(&mut [&mut a, &mut b, &mut silent]);
+    let stopped = rig.stop(&mut [&mut a, &mut b, &mut silent]);
     for peer in [&a, &b] {
         let code = TerminationCode::AdminAction.wire();
         assert_eq!(peer.terminated(), Some((code, "the node stops".to_owned())));
     }
     assert!(silent.is_closed);
-    let (machine, clean) = sequencer.close().unwrap();
+    let (machine, clean) = stopped.close().unwrap();
     assert_eq!(machine.index(), clean.index, "everything journaled was applied");
     assert_eq!(journaled_count(dir.path(), "SessionDown"), 2);
     let rig = Rig::start(&config);
@@ -156,10 +156,8 @@ fn a_stop_does_not_wait_for_a_peer_that_says_nothing() {
     let mut rig = Rig::start(&small(dir.path()));
     let mut deaf = Peer::live(&mut rig, 0);
     rig.side.send(SideMessage::Shutdown).unwrap();
-    let Rig { node, .. } = rig;
     // Ends by its own grace of a second, or this test hangs.
-    let sequencer = node.run().unwrap();
-    let (machine, clean) = sequencer.close().unwrap();
+    let (machine, clean) = rig.run().close().unwrap();
     assert_eq!(machine.index(), clean.index);
     deaf.pump();
     assert!(deaf.terminated().is_some());
