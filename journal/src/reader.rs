@@ -254,10 +254,14 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Step, JournalError> {
-        let at = self.geometry.segment_of(self.stored.position());
-        self.stored
-            .step(&self.storage)
-            .map_err(JournalError::io_owned(self.dir.join(segment_file(at)), "read it"))
+        match self.stored.step(&self.storage) {
+            Ok(step) => Ok(step),
+            Err(error) => {
+                let at = self.geometry.segment_of(self.stored.position());
+                let path = self.dir.join(segment_file(at));
+                Err(JournalError::io_owned(path, "read it")(error))
+            }
+        }
     }
 
     /// Steps over the next record if the ring has it.

@@ -194,11 +194,14 @@ fn survey(
     let mut floors = Floor::of(meta, &durable);
     let mut stored = Stored::new(geometry, segment_count);
     let error = loop {
-        let name = segment_file(geometry.segment_of(stored.position()));
-        match stored.step(storage).map_err(context.io(&name, "read it"))? {
-            Step::Record(_) => floors.iter_mut().for_each(|floor| floor.look(&stored.tip())),
-            Step::Break(error) => break error,
-            Step::End => break ChainError::NoSegment,
+        match stored.step(storage) {
+            Ok(Step::Record(_)) => floors.iter_mut().for_each(|floor| floor.look(&stored.tip())),
+            Ok(Step::Break(error)) => break error,
+            Ok(Step::End) => break ChainError::NoSegment,
+            Err(error) => {
+                let name = segment_file(geometry.segment_of(stored.position()));
+                return Err(context.io(&name, "read it")(error));
+            }
         }
     };
     let (mut head, mut tip) = (stored.position(), stored.tip());
