@@ -31,6 +31,7 @@ mod scan;
 mod segment;
 mod storage;
 mod sums;
+mod survey;
 mod walk;
 mod watermarks;
 
