@@ -5,6 +5,7 @@ use super::keys::Key;
 use super::read::{At, Section};
 use super::value;
 use crate::limits;
+use crate::vocabulary::durability::Durability;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,8 @@ pub struct Local {
     pub data_dir: PathBuf,
     /// This node's number, in `[1, 2^32 - 2]`.
     pub node: u32,
+    /// When an answer may leave.
+    pub durability: Durability,
     /// The journal ring; a power of two in `[1 MiB, 64 GiB]`.
     pub journal_ring_bytes: u64,
     /// The ring of encoded reports; a power of two in `[1 MiB, 64 GiB]`.
@@ -88,6 +91,7 @@ impl Default for Local {
             listen: LISTEN_DEFAULT,
             data_dir: PathBuf::from(DATA_DIR_DEFAULT),
             node: *NODES.start(),
+            durability: Durability::default(),
             journal_ring_bytes: RING_BYTES_DEFAULT,
             report_ring_bytes: RING_BYTES_DEFAULT,
             reader_lag_max: READER_LAG_BYTES_DEFAULT,

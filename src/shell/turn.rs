@@ -90,7 +90,7 @@ impl Node {
         let local = &config.local;
         Self {
             clock,
-            sequencer: Sequencer::new(ring, machine, log, epoch),
+            sequencer: Sequencer::new(ring, machine, log, epoch, local.durability),
             sockets,
             connections: Connections::new(local.connection_count_max, session_count_max),
             keys,
@@ -122,10 +122,16 @@ impl Node {
         Ok(self.sequencer)
     }
 
+    /// Journal, machine and reports, for a test that plays the disk.
+    pub const fn sequencer_mut(&mut self) -> &mut Sequencer {
+        &mut self.sequencer
+    }
+
     /// One turn. Returns how much it did.
     pub fn turn(&mut self) -> Result<u32, Fault> {
         let now = self.clock.now();
-        self.credential_checks_left = CREDENTIAL_CHECKS_A_TURN_MAX;
+        let logon_room = self.sequencer.logon_room();
+        self.credential_checks_left = CREDENTIAL_CHECKS_A_TURN_MAX.min(logon_room);
         let mut work = self.take_side_messages(now);
         work += self.append_due(now);
         work += self.poll_sockets(now)?;

@@ -5,6 +5,7 @@ use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::{Activated, activate};
 use tidegate::shell::sequencer::{Rebuild, Sequencer};
 use tidegate::telemetry::counters::Counter;
+use tidegate::vocabulary::durability::Durability;
 use tidegate::vocabulary::fix::{CodType, ReportLevel};
 use tidegate::vocabulary::record::{DownCause, RecordBody};
 use tidegate::vocabulary::units::{Index, Nanos, OwnerIdx, SessionId, SessionIdx, Text};
@@ -56,7 +57,7 @@ fn all_sessions_may_end_in_one_turn() {
     let mut log = ReportLog::new(1 << 20, SESSIONS);
     let (activated, _disk) = activate(&config, &mut Rebuild(&mut log)).unwrap();
     let Activated { ring, machine, clock, epoch, .. } = activated;
-    let mut sequencer = Sequencer::new(ring, machine, log, epoch);
+    let mut sequencer = Sequencer::new(ring, machine, log, epoch, Durability::LocalMmap);
     let released = |sequencer: &mut Sequencer| {
         sequencer.apply().unwrap();
         while sequencer.take_logon(Index(u64::MAX)).is_some() {}
