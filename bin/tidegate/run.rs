@@ -27,14 +27,13 @@ use tidegate::shell::sequencer::{Rebuild, Sequencer};
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Fault, Links, Node};
 use tidegate::telemetry::counters::{Counter, Counters};
+use tidegate::vocabulary::durability::Durability;
 use tracing::{error, info, warn};
 
 use crate::EXIT_USAGE;
 
 /// Messages a side channel holds; more wait outside, or are lost and counted.
 const CHANNEL_MESSAGES_MAX: usize = 1024;
-/// How often the persister looks for something to do.
-const PERSIST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Arguments of `tidegate run`.
 #[derive(clap::Args)]
@@ -54,6 +53,25 @@ pub(crate) struct Args {
     /// Pin the hot thread to this core
     #[arg(long, value_name = "N")]
     core: Option<usize>,
+    /// When an answer leaves: `local-mmap` at once, `local-fsync` when the disk has it
+    #[arg(long, value_name = "MODE", value_parser = durability)]
+    durability: Option<Durability>,
+    /// Map the journal's ring here instead: best on a file system in memory
+    #[arg(long, value_name = "DIR")]
+    hot_dir: Option<PathBuf>,
+    /// Go on although records are damaged or missing: the journal is cut there
+    ///
+    /// For this start alone, after a start was refused. What is lost is printed, what is left of it
+    /// kept aside; every session opened before is answered HistoryLost from now on. Acknowledged
+    /// orders may be gone.
+    #[arg(long)]
+    accept_loss: bool,
+    /// Take a data directory that is a copy, if the original will never run again
+    ///
+    /// For this start alone. What the original took after the copy was made is missing; every
+    /// session opened before is answered HistoryLost from now on.
+    #[arg(long)]
+    accept_copy: bool,
     /// One JSON object a line on standard output: when it serves, and when it has stopped
     #[arg(long)]
     json: bool,
@@ -111,7 +129,18 @@ fn configure(args: &Args) -> Result<Config, String> {
         };
     }
     *core = args.core.or(*core);
+    let local = &mut config.local;
+    local.durability = args.durability.unwrap_or(local.durability);
+    if let Some(dir) = &args.hot_dir {
+        local.hot_dir.clone_from(dir);
+    }
+    (local.accept_loss, local.accept_copy) = (args.accept_loss, args.accept_copy);
     Ok(config)
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    let [mmap, fsync] = Durability::ALL.map(Durability::name);
+    Durability::from_name(text).ok_or_else(|| format!("expected {mmap} or {fsync}"))
 }
 
 fn serve(config: &Config, is_json: bool) -> Result<(), String> {
@@ -129,9 +158,10 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
     let (activated, disk) = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
     tell_recovery(&local.data_dir, &activated.recovery);
     let ring = activated.ring.path().cloned();
+    let interval = Duration::from_nanos(local.persist_interval.0);
     let disk = ring
         .ok_or_else(|| "the journal's ring has no file".to_owned())
-        .and_then(|ring| disk.start(&ring, PERSIST_INTERVAL).map_err(|e| e.to_string()))
+        .and_then(|ring| disk.start(&ring, interval).map_err(|e| e.to_string()))
         .map_err(|e| format!("cannot start the journal's threads: {e}"))?;
     let sockets = listen(local.listen, Sockets::listen)?;
     let address = sockets.local_addr().map_err(|e| e.to_string())?;

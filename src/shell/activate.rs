@@ -19,6 +19,7 @@ use crate::config::{Config, Difference, Logical, OnConfigChange, compare, settin
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::machine::Machine;
 use crate::replay::{self, ReplayError};
+use crate::vocabulary::durability::Durability;
 use crate::vocabulary::fix::MarketPhase;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::settings::Setting;
@@ -113,7 +114,13 @@ pub fn activate(
 ) -> Result<(Activated, Disk), StartError> {
     let local = &config.local;
     let dir = local.data_dir.display().to_string();
+    let hot_dir = std::path::absolute(&local.hot_dir).ok();
     let options = JournalOptions {
+        hot_dir,
+        acks_durable: local.durability == Durability::LocalFsync,
+        space_low_water: local.space_low_water,
+        accept_copy: local.accept_copy,
+        accept_loss: local.accept_loss,
         lock_memory: local.lock_memory,
         ..JournalOptions::new(local.journal_ring_bytes, local.node)
     };
@@ -330,6 +337,7 @@ mod tests {
     fn config(dir: &Path) -> Config {
         let mut config = Config::demo();
         config.local.data_dir = dir.to_path_buf();
+        config.local.hot_dir = dir.to_path_buf();
         config.local.journal_ring_bytes = 1 << 20;
         config.logical.capacities.key_count_max = 1 << 10;
         config.logical.capacities.order_count_max = 64;
