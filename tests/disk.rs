@@ -138,7 +138,8 @@ fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
 
 #[test]
 fn a_full_disk_shuts_the_gate_before_anything_fails_and_room_opens_it() {
-    let home = home("space_low_water = \"4 MiB\"\n".trim_start_matches("space_low_water = \"1 MiB\"\n"));
+    let home =
+        home("space_low_water = \"4 MiB\"\n".trim_start_matches("space_low_water = \"1 MiB\"\n"));
     let disk = SmallDisk::mount(PathBuf::from(home.data()), 20 << 20);
     let served = home.serve();
     let mut said = Vec::new();

@@ -17,6 +17,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::config::{Config, Idle, Local};
+use tidegate::coordination::pressure::{Change, RingKind};
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::activate;
@@ -30,7 +31,7 @@ use tidegate::telemetry::counters::{Counter, Counters};
 use tidegate::vocabulary::durability::Durability;
 use tracing::{error, info, warn};
 
-use crate::EXIT_USAGE;
+use crate::{EXIT_FAILURE, EXIT_JOURNAL, EXIT_USAGE};
 
 /// Messages a side channel holds; more wait outside, or are lost and counted.
 const CHANNEL_MESSAGES_MAX: usize = 1024;
@@ -102,10 +103,22 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     match serve(&config, args.json) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err(Failure { code, message }) => {
             error!("{message}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
+    }
+}
+
+/// Why a node ends, and with which code.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl<T: Into<String>> From<T> for Failure {
+    fn from(message: T) -> Self {
+        Self { code: EXIT_FAILURE, message: message.into() }
     }
 }
 
@@ -143,7 +156,7 @@ fn durability(text: &str) -> Result<Durability, String> {
     Durability::from_name(text).ok_or_else(|| format!("expected {mmap} or {fsync}"))
 }
 
-fn serve(config: &Config, is_json: bool) -> Result<(), String> {
+fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     let local = &config.local;
     for warning in config.warnings() {
         warn!("{warning}");
@@ -181,11 +194,26 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         .map_err(|e| format!("cannot start the hot thread: {e}"))?;
     write_log(&notices);
     let sequencer = match hot.join() {
-        Ok(ended) => ended.map_err(|fault| fault.to_string())?,
-        Err(_) => return Err("the hot thread ended by an assertion".to_owned()),
+        Ok(ended) => ended.map_err(on_fault)?,
+        Err(_) => return Err("the hot thread ended by an assertion".into()),
     };
     let disk = disk.stop().ok_or("a thread of the journal ended by an assertion")?;
     stop(sequencer, disk, &counters, is_json)
+}
+
+/// A failed disk has its own code, and a way back that must be told.
+fn on_fault(fault: Fault) -> Failure {
+    match fault {
+        Fault::Journal(_) => Failure {
+            code: EXIT_JOURNAL,
+            message: format!(
+                "{fault}. Nothing was acknowledged after this. The ring still holds every record \
+                 that was: repair or replace the disk under the data directory and start again \
+                 before the machine restarts"
+            ),
+        },
+        Fault::Machine(_) | Fault::Poll(_) => fault.to_string().into(),
+    }
 }
 
 /// What opening the journal found, in an operator's words.
@@ -301,6 +329,9 @@ fn write_log(notices: &Receiver<Notice>) {
             Notice::Refused { peer, why } => warn!(?peer, "refused: {why}"),
             Notice::SlowReader { session } => warn!(%session, "closed: reads too slowly"),
             Notice::GateShut { cause } => warn!(cause = cause.name(), "gate shut"),
+            Notice::GateOpened { cause } => info!(cause = cause.name(), "gate open again"),
+            Notice::Pressure { change } => tell_pressure(change),
+            Notice::JournalFailed => error!("the journal's disk failed: ending every session"),
             Notice::UnknownInstrument { who, security_id } => {
                 warn!(%who, ?security_id, "no such instrument: its phase was not set");
             }
@@ -310,13 +341,31 @@ fn write_log(notices: &Receiver<Notice>) {
     }
 }
 
+/// What the disk does to the node, in an operator's words.
+fn tell_pressure(change: Change) {
+    let of = |ring| match ring {
+        RingKind::Journal => "the journal",
+        RingKind::Reports => "the report log",
+    };
+    match change {
+        Change::LagBegins(ring) => warn!("the disk is behind: a quarter of {} waits", of(ring)),
+        Change::LagEnds(ring) => info!("the disk has caught up with {}", of(ring)),
+        Change::SpaceShort => warn!("the data directory's disk is nearly full"),
+        Change::SpaceEnough => info!("the data directory's disk has room again"),
+        Change::ReadingStops => warn!("the disk is far behind: clients are not read"),
+        Change::ReadingResumes => info!("clients are read again"),
+        // Told as the gate's.
+        Change::Shut(_) | Change::End(_) => {}
+    }
+}
+
 /// Closes the journal and tells where it stands, so that a replay can be compared with it.
 fn stop(
     sequencer: Sequencer,
     disk: Disk,
     counters: &Counters,
     is_json: bool,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let (machine, clean) = sequencer.close(disk).map_err(|e| e.to_string())?;
     let (output, state) = (machine.output_digest(), machine.state_digest());
     let counts: serde_json::Map<String, serde_json::Value> =

@@ -12,7 +12,9 @@
 use std::collections::VecDeque;
 
 use super::disk::Disk;
+use super::held_back::HeldBack;
 use crate::coordination::gate::Gate;
+use crate::coordination::pressure::{Facts, RingFacts, Space};
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, STATE_HASH_INTERVAL};
 use crate::machine::Machine;
@@ -21,10 +23,9 @@ use crate::replication::commit::Commit;
 use crate::session::report_log::ReportLog;
 use crate::vocabulary::durability::Durability;
 use crate::vocabulary::event::Event;
-use crate::vocabulary::fix::GateCause;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::units::{Epoch, Index, Nanos, Seq, SessionIdx};
-use journal::{Full, Position, Ring};
+use journal::{Full, Poison, Position, Ring};
 
 /// Journal bytes that client messages leave free.
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 10;
@@ -47,6 +48,7 @@ pub struct Sequencer {
     applied_to: Position,
     records_since_hash: u64,
     last_time: Nanos,
+    held_back: HeldBack,
 }
 
 /// What a turn's records did to sessions, until the shell has looked at it.
@@ -124,6 +126,7 @@ impl Sequencer {
         let applied_to = ring.head();
         let last_time = Nanos(ring.last_time());
         let told = Told::new(machine.sessions().capacity());
+        let held_back = HeldBack::new(log.head());
         Self {
             machine,
             log,
@@ -136,6 +139,7 @@ impl Sequencer {
             applied_to,
             records_since_hash: 0,
             last_time,
+            held_back,
         }
     }
 
@@ -203,13 +207,53 @@ impl Sequencer {
         }
         self.applied_to = self.ring.head();
         self.commit.on_applied(self.machine.index());
+        self.held_back.on_applied(self.machine.index(), self.log.head());
         Ok(count)
     }
 
-    /// Shuts the gate while there is room only for what a shut gate must journal. True when it was
-    /// shut just now.
-    pub fn check_space(&mut self) -> bool {
-        self.ring.free_bytes() < SPACE_RESERVE_BYTES && self.gate.shut(GateCause::Space)
+    /// Whether the ring has room for more than what a shut gate must journal.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.ring.free_bytes() >= SPACE_RESERVE_BYTES
+    }
+
+    /// Takes what the disk has by now. Its first failure, once there is one: whatever it says from
+    /// then on is not believed.
+    pub fn look_at_disk(&mut self) -> Option<&Poison> {
+        let marks = self.ring.marks();
+        if marks.is_poisoned() {
+            return marks.poison();
+        }
+        self.commit.on_durable(Index(marks.durable_index()));
+        None
+    }
+
+    /// What back-pressure judges.
+    #[must_use]
+    pub fn pressure_facts(&mut self) -> Facts {
+        let marks = self.ring.marks();
+        Facts {
+            journal: RingFacts {
+                ring_bytes: self.ring.ring_bytes(),
+                unpersisted_bytes: self.ring.lag_bytes(),
+                persisted_to: marks.durable().get(),
+            },
+            reports: RingFacts {
+                ring_bytes: self.log.size() as u64,
+                unpersisted_bytes: 0,
+                persisted_to: 0,
+            },
+            held_back_bytes: self.held_back.bytes(self.commit.released(), self.log.head()),
+            acks_wait: self.commit.waits_for_disk(),
+            space: if marks.is_space_short() { Space::Short } else { Space::Enough },
+            is_poisoned: marks.is_poisoned(),
+        }
+    }
+
+    /// Bytes that are appended and not on the disk.
+    #[must_use]
+    pub fn lag_bytes(&self) -> u64 {
+        self.ring.lag_bytes()
     }
 
     /// Free bytes of the journal.
