@@ -141,6 +141,13 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
             torn.side_file.display()
         );
     }
+    if let Some(index) = activated.lost_from {
+        warn!(
+            "acknowledged records from index {index} on may be missing: every session opened \
+             before is refused (HistoryLost) until its firm has checked its orders and negotiated \
+             another"
+        );
+    }
     let sockets = listen(local.listen, Sockets::listen)?;
     let address = sockets.local_addr().map_err(|e| e.to_string())?;
     let waker = sockets.waker();

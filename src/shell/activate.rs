@@ -4,7 +4,8 @@
 //! open or create the ring -> recovery says what a crash left
 //! replay every record -> the machine, and the report log with every report it ever made
 //! clock: base = max(wall, last journaled time + 1)
-//! EpochStart -> settings that differ -> phase of markets that never had one
+//! EpochStart -> UncleanPromotion, if acknowledged records may be missing
+//!            -> settings that differ -> phase of markets that never had one
 //! ```
 //!
 //! A journal is founded by one record with the capacities; everything else follows an EpochStart.
@@ -19,7 +20,7 @@ use crate::replay::{self, ReplayError};
 use crate::vocabulary::fix::MarketPhase;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::settings::Setting;
-use crate::vocabulary::units::{Epoch, Nanos, SecurityId, Text};
+use crate::vocabulary::units::{Epoch, Index, Nanos, SecurityId, Text};
 use journal::{JournalError, Recovery, Ring, RingOptions};
 
 /// A journal that ends at or beyond this is not gone on with: the year 2262.
@@ -37,6 +38,9 @@ pub struct Activated {
     pub clock: Clock,
     /// The epoch of this activation.
     pub epoch: Epoch,
+    /// From where on acknowledged records may be missing: sessions opened before are refused
+    /// (HistoryLost) from now on.
+    pub lost_from: Option<Index>,
 }
 
 /// Why a node does not start.
@@ -123,9 +127,13 @@ pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated
     let (clock, epoch) = (Clock::activate(Nanos(ring.last_time())), Epoch(epoch));
     let is_new = recovery.last_index == 0;
     let mut start = Start { ring, clock, epoch, dir, out: Outbox::new(), sink };
-    let machine = if is_new { start.found(&config.logical)? } else { start.resume(config)? };
+    // A new journal has acknowledged nothing.
+    let lost = recovery.incarnation_changed.map(|_| Index(recovery.last_index).next());
+    let lost_from = lost.or_else(|| start.lost_before()).filter(|_| !is_new);
+    let machine =
+        if is_new { start.found(&config.logical)? } else { start.resume(config, lost_from)? };
     let machine = start.open_markets(machine, local.open_at_start)?;
-    Ok(Activated { ring: start.ring, recovery, machine, clock, epoch })
+    Ok(Activated { ring: start.ring, recovery, machine, clock, epoch, lost_from })
 }
 
 struct Start<'a, S> {
@@ -160,8 +168,9 @@ impl<S: ReportSink> Start<'_, S> {
         Ok(machine)
     }
 
-    /// A journal with records: replay, EpochStart, and what the configuration changed.
-    fn resume(&mut self, config: &Config) -> Result<Machine, StartError> {
+    /// A journal with records: replay, EpochStart, what may be lost, and what the configuration
+    /// changed.
+    fn resume(&mut self, config: &Config, lost_from: Option<Index>) -> Result<Machine, StartError> {
         let first = self.ring.iter().next();
         let first = first.ok_or_else(|| StartError::NoSettings { dir: self.dir.clone() })?;
         let mut machine = replay::read(&first.1)
@@ -171,10 +180,35 @@ impl<S: ReportSink> Start<'_, S> {
         let append = self.settings_to_append(config)?;
         self.apply_from(&mut machine, self.ring.base())?;
         self.begin_epoch(&mut machine)?;
+        if let Some(from_index) = lost_from {
+            self.input(&mut machine, &RecordBody::UncleanPromotion { from_index })?;
+        }
         for setting in append {
             self.input(&mut machine, &RecordBody::Config(setting))?;
         }
         Ok(machine)
+    }
+
+    /// Where an earlier start owed an UncleanPromotion and was killed before it journaled it: it
+    /// began an epoch under a higher incarnation than the one before. Read from the journal,
+    /// because the directory tells of a new incarnation only once.
+    fn lost_before(&self) -> Option<Index> {
+        let (mut before, mut owed) = (None, None);
+        for (_, stored) in &self.ring {
+            if stored.kind == RecordKind::UncleanPromotion.stored() {
+                owed = None;
+            }
+            if stored.kind == RecordKind::EpochStart.stored()
+                && let Ok(record) = replay::read(&stored)
+                && let RecordBody::EpochStart { incarnation, .. } = record.body
+            {
+                if before.is_some_and(|before| before < incarnation) {
+                    owed = owed.or(Some(record.index));
+                }
+                before = Some(incarnation);
+            }
+        }
+        owed
     }
 
     /// Decides about differences before anything is replayed or appended. A journal in which no
@@ -288,7 +322,7 @@ mod tests {
     use crate::engine::outbox::NoReports;
     use crate::vocabulary::event::Event;
     use crate::vocabulary::record::RecordKind;
-    use crate::vocabulary::units::{Index, OwnerIdx, Seq, SessionId, SessionIdx};
+    use crate::vocabulary::units::{OwnerIdx, Seq, SessionId, SessionIdx};
     use journal::KIND_PAD;
     use std::path::Path;
 
@@ -401,5 +435,87 @@ mod tests {
             assert_eq!(again.epoch, Epoch(epoch.0 + number));
             assert!(again.ring.iter().any(|(_, stored)| stored.kind == KIND_PAD));
         }
+    }
+
+    /// The journal as another boot of the machine finds it after a power cut.
+    fn cut_power(config: &Config) {
+        let options = RingOptions {
+            boot_id: Some(journal::Uuid([0xb0; 16])),
+            ..RingOptions::new(config.local.journal_ring_bytes, config.local.node)
+        };
+        let (_, recovery) = Ring::open_or_create(&config.local.data_dir, &options).unwrap();
+        assert!(recovery.incarnation_changed.is_some());
+    }
+
+    /// The bodies of the records from `from` on.
+    fn bodies(activated: &Activated, from: u64) -> Vec<String> {
+        let said = activated.ring.iter().filter(|(_, stored)| stored.index >= from);
+        said.map(|(_, stored)| format!("{:?}", replay::read(&stored).unwrap().body)).collect()
+    }
+
+    fn open_session(activated: &mut Activated, number: u32) {
+        let body = RecordBody::SessionOpen {
+            session: SessionIdx(number),
+            id: SessionId([u8::try_from(number).unwrap() + 1; 16]),
+            owner: OwnerIdx(0),
+            key_id: Text::new("key"),
+            timestamp: Nanos(1),
+        };
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let (ring, kind) = (&mut activated.ring, body.kind().stored());
+        let (time, payload) = (ring.last_time(), body.encode(&mut scratch));
+        ring.append(time, activated.epoch.0, kind, 0, body.source(), payload).unwrap();
+    }
+
+    #[test]
+    fn after_a_power_cut_older_sessions_are_marked_and_newer_ones_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let mut first = start(&config).unwrap();
+        assert_eq!(first.lost_from, None, "a new journal has lost nothing");
+        open_session(&mut first, 0);
+        let last = first.ring.last_index();
+        drop(first);
+        cut_power(&config);
+        let mut second = start(&config).unwrap();
+        assert_eq!(second.lost_from, Some(Index(last + 1)));
+        let said = bodies(&second, last + 1);
+        assert!(said[0].starts_with("EpochStart") && said.len() == 2, "{said:?}");
+        assert_eq!(said[1], format!("UncleanPromotion {{ from_index: Index({}) }}", last + 1));
+        open_session(&mut second, 1);
+        drop(second);
+        let third = start(&config).unwrap();
+        assert_eq!(third.lost_from, None, "told once");
+        let session = |number| third.machine.sessions().get(SessionIdx(number)).unwrap();
+        assert!(session(0).is_history_lost && !session(1).is_history_lost);
+    }
+
+    /// The directory tells of a new incarnation to one start only. One that was killed behind its
+    /// EpochStart leaves the rest to the next.
+    #[test]
+    fn an_unclean_promotion_that_was_not_journaled_is_made_up_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let mut first = start(&config).unwrap();
+        open_session(&mut first, 0);
+        let prev_epoch = first.epoch;
+        drop(first);
+        cut_power(&config);
+        let options = RingOptions::new(config.local.journal_ring_bytes, config.local.node);
+        let (mut ring, recovery) = Ring::open_or_create(dir.path(), &options).unwrap();
+        assert!(recovery.incarnation_changed.is_some(), "back in this boot");
+        let (node, incarnation) = (config.local.node, ring.label().incarnation);
+        let body = RecordBody::EpochStart { node, incarnation, prev_epoch };
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let (time, kind) = (ring.last_time(), body.kind().stored());
+        let payload = body.encode(&mut scratch);
+        let begun = ring.append(time, prev_epoch.0 + 1, kind, 0, 0, payload).unwrap().index;
+        drop(ring);
+        let next = start(&config).unwrap();
+        assert_eq!(next.recovery.incarnation_changed, None);
+        assert_eq!(next.lost_from, Some(Index(begun)));
+        assert!(next.machine.sessions().get(SessionIdx(0)).unwrap().is_history_lost);
+        drop(next);
+        assert_eq!(start(&config).unwrap().lost_from, None);
     }
 }
