@@ -170,6 +170,13 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
     let (activated, disk) = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
     tell_recovery(&local.data_dir, &activated.recovery);
+    if let Some(index) = activated.lost_from {
+        warn!(
+            "acknowledged records from index {index} on may be missing: every session opened \
+             before is refused (HistoryLost) until its firm has checked its orders and negotiated \
+             another"
+        );
+    }
     let ring = activated.ring.path().cloned();
     let interval = Duration::from_nanos(local.persist_interval.0);
     let disk = ring
