@@ -51,11 +51,11 @@ pub use record::{
     RecordError, record_bytes,
 };
 pub use recover::{IncarnationChange, Lost, Recovery, Suspect, Torn};
-pub use region::{Region, RegionError};
+pub use region::{Region, RegionError, RegionReader, exit_on_sigbus};
 pub use ring::{Appended, Full, Records, Ring, RingBytes, RingFile};
 pub use scan::ChainError;
 pub use segment::{SEGMENT_HEADER_BYTES, segment_file, sums_file};
-pub use storage::{DirStorage, MemoryStorage, PageFate, Storage};
+pub use storage::{DirStorage, MemoryStorage, PageFate, Storage, faulty};
 pub use sums::SumsFound;
 pub use walk::Walk;
 pub use watermarks::{Poison, Watermarks};
