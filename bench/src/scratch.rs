@@ -33,6 +33,16 @@ impl Scratch {
         }
     }
 
+    /// The same with its ring in another directory.
+    pub(crate) fn journal_in(&self, hot: &Self, ring_bytes: u64) -> Journal {
+        let hot_dir = Some(hot.path().to_owned());
+        let options = JournalOptions { hot_dir, ..JournalOptions::new(ring_bytes, 1) };
+        match Journal::create(self.path(), &options) {
+            Ok(journal) => journal,
+            Err(error) => panic!("a journal of {ring_bytes} bytes: {error}"),
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }

@@ -35,6 +35,7 @@ mod spool_marks;
 mod spool_reader;
 mod storage;
 mod sums;
+mod survey;
 mod walk;
 mod watermarks;
 

@@ -334,21 +334,7 @@ fn create(
     if options.lock_memory {
         region.lock_memory();
     }
-    let recovery = Recovery {
-        case: "created",
-        last_index: 0,
-        last_time: 0,
-        last_epoch: 0,
-        durable_index: 0,
-        torn: None,
-        accepted: None,
-        suspect: None,
-        incarnation: label.incarnation,
-        incarnation_changed: None,
-        clean: true,
-        memory_locked: region.is_locked(),
-        ring_note: made.note,
-    };
+    let recovery = Recovery::created(label.incarnation, region.is_locked(), made.note);
     let end = (Position::ZERO, Tip::default());
     let meta = MetaFile { label: label.clone(), slot: 0 };
     let persister = Persister::new(storage, Arc::clone(&marks), geometry, end, meta, lock)

@@ -46,12 +46,12 @@ impl<'a, S: Storage> Walk<'a, S> {
             let newest = self.newest.insert(self.ring.records_from(position));
             return Ok(newest.next());
         }
-        let name = segment_file(self.ring.geometry().segment_of(position));
-        let step = self.stored.step(self.storage);
-        match step.map_err(JournalError::io_owned(self.dir.join(&name), "read it"))? {
-            Step::Record(at) => Ok(Some((at, self.stored.record(at)))),
-            Step::Break(error) => Err(JournalError::Changed { path: self.dir.join(name), error }),
-            Step::End => unreachable!("the segments reach to the ring's base"),
+        let path = || self.dir.join(segment_file(self.ring.geometry().segment_of(position)));
+        match self.stored.step(self.storage) {
+            Ok(Step::Record(at)) => Ok(Some((at, self.stored.record(at)))),
+            Ok(Step::Break(error)) => Err(JournalError::Changed { path: path(), error }),
+            Ok(Step::End) => unreachable!("the segments reach to the ring's base"),
+            Err(error) => Err(JournalError::io_owned(path(), "read it")(error)),
         }
     }
 }

@@ -364,6 +364,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config::demo().with_listen("127.0.0.1:0".parse().unwrap()).unwrap();
         config.local.data_dir = directory.path().join("journal");
+        config.local.hot_dir = directory.path().to_owned();
         config.local.journal_ring_bytes = 4 << 20;
         config.local.report_ring_bytes = 4 << 20;
         config.logical.capacities.key_count_max = 1 << 14;

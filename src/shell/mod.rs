@@ -13,6 +13,7 @@ pub mod activate;
 pub mod turn;
 
 pub mod disk;
+mod held_back;
 
 mod receive;
 mod release;

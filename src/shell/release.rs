@@ -26,11 +26,12 @@ impl Node {
                 Event::Down { .. } | Event::Report { .. } => {}
             }
         }
-        while let Some(session) = self.sequencer.take_told() {
-            if let Some(connection) = self.connections.bindings.connection_of(session) {
-                self.connections.mark_sending(connection);
+        let Self { sequencer, connections, .. } = self;
+        sequencer.tell_released(|session| {
+            if let Some(connection) = connections.bindings.connection_of(session) {
+                connections.mark_sending(connection);
             }
-        }
+        });
     }
 
     fn answer_opened(&mut self, now: Nanos, session: SessionIdx) {
@@ -62,7 +63,7 @@ impl Node {
         let status = NodeStatus {
             epoch: self.sequencer.epoch(),
             commit: index,
-            durable: Index(0),
+            durable: self.sequencer.commit.durable(),
             isr_count: 1,
             level: self.sequencer.commit.level(),
         };

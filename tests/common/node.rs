@@ -49,6 +49,8 @@ pub(crate) fn small(dir: &Path) -> Config {
     let local = &mut config.local;
     local.listen = "127.0.0.1:0".parse().unwrap();
     dir.clone_into(&mut local.data_dir);
+    dir.clone_into(&mut local.hot_dir);
+    local.space_low_water = 0;
     local.idle = Idle::Park;
     local.journal_ring_bytes = 4 << 20;
     local.report_ring_bytes = 4 << 20;

@@ -107,6 +107,7 @@ impl Ledger {
             | RecordBody::Config(_)
             | RecordBody::EpochStart { .. }
             | RecordBody::StateHash { .. }
+            | RecordBody::UncleanPromotion { .. }
             | RecordBody::Pad => {}
         }
         Ok(())
