@@ -11,9 +11,8 @@
 mod bench;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use bench::{CAPACITIES, Ended, Home, MARKET, Process, Served, WAIT_MAX, ended};
 use nix::sys::signal::Signal;
@@ -21,25 +20,29 @@ use serde_json::Value;
 
 /// The journal's disk failed: the exit code that `tidegate --help` names.
 const EXIT_JOURNAL: i32 = 3;
+/// A mapped file was cut under the node.
+const EXIT_SIGBUS: i32 = 4;
 
 /// Capacities for every order of a run to be a live key.
 fn capacities() -> String {
     CAPACITIES.replace("key_count_max = 16384", "key_count_max = 524288")
 }
 
+/// A small ring, and these settings besides.
 fn home(local: &str) -> Home {
     let home = Home::new();
-    home.configure(
-        &format!("journal_ring_bytes = \"1 MiB\"\nspace_low_water = \"1 MiB\"\n{local}"),
-        &capacities(),
-        MARKET,
-    );
+    home.configure(local, &capacities(), MARKET);
+    let path = home.path("t.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let small = text.replace("journal_ring_bytes = \"4 MiB\"", "journal_ring_bytes = \"1 MiB\"");
+    fs::write(path, small).unwrap();
     home
 }
 
 /// Runs as root, directly or by sudo.
 fn as_root(args: &[&str]) {
-    let is_root = nix::unistd::geteuid().is_root();
+    let id = Command::new("id").arg("-u").output().unwrap();
+    let is_root = id.stdout == b"0\n";
     let mut command = if is_root { Command::new(args[0]) } else { Command::new("sudo") };
     let rest = if is_root { &args[1..] } else { args };
     let done = command.args(if is_root { &[][..] } else { &["-n"][..] }).args(rest).output();
@@ -136,20 +139,145 @@ fn assert_ended(ended: &Ended, code: i32, words: &[&str]) {
     }
 }
 
+/// A load that goes on while the node comes and goes, and the address it goes on at.
+struct Trading {
+    home: Home,
+    load: Process,
+    address: String,
+}
+
+impl Trading {
+    fn begin(home: Home, served: &Served, orders: u32, more: &[&str]) -> Self {
+        let load = load(&home, &served.address, orders, more);
+        Self { address: served.address.clone(), home, load }
+    }
+
+    /// Starts the node again where its clients look for it, on a healthy disk.
+    fn serve_again(&self) -> Served {
+        let mut args = self.home.args();
+        args.extend(["--listen".to_owned(), self.address.clone()]);
+        self.home.await_serving(Process::start(&args))
+    }
+
+    /// Every order has its one outcome, and every claim of the judge holds.
+    fn end(self, served: Served) {
+        assert_done(self.load);
+        served.stop();
+        assert_history(&self.home);
+    }
+}
+
+/// Reads along until the process has ended.
+fn until_ended(served: Served, code: i32, words: &[&str]) {
+    assert_ended(&served.process.end(), code, words);
+}
+
 #[test]
 fn a_full_disk_shuts_the_gate_before_anything_fails_and_room_opens_it() {
-    let home =
-        home("space_low_water = \"4 MiB\"\n".trim_start_matches("space_low_water = \"1 MiB\"\n"));
+    let home = home("space_low_water = \"4 MiB\"");
     let disk = SmallDisk::mount(PathBuf::from(home.data()), 20 << 20);
     let served = home.serve();
     let mut said = Vec::new();
-    let load = load(&home, &served.address, 300_000, &["--window", "64"]);
+    let trading = Trading::begin(home, &served, 150_000, &["--window", "64"]);
     await_line(&served.process, &["gate shut", "Space"], &mut said);
     // Room comes back, and with it everything else.
     disk.resize(400 << 20);
     await_line(&served.process, &["gate open"], &mut said);
-    assert_done(load);
+    trading.end(served);
+}
+
+/// The first sync that fails is the last thing the journal does. What was acknowledged by then is
+/// in the ring, and a start on a healthy disk finds all of it.
+#[test]
+fn a_failing_sync_ends_the_node_and_loses_nothing() {
+    for durability in ["local-mmap", "local-fsync"] {
+        let home = home(&format!("durability = \"{durability}\""));
+        let served = serve_with(&home, &["fdatasync:error=EIO:when=40"]);
+        let trading = Trading::begin(home, &served, 20_000, &[]);
+        until_ended(served, EXIT_JOURNAL, &["sync it", "Input/output error", "start again"]);
+        let served = trading.serve_again();
+        trading.end(served);
+    }
+}
+
+/// A write that fails, and one that finds no room although there should be, are the same.
+#[test]
+fn a_failing_write_ends_the_node_and_loses_nothing() {
+    for (error, text) in [("EIO", "Input/output error"), ("ENOSPC", "No space left")] {
+        let home = home("");
+        let served = serve_with(&home, &[&format!("pwrite64:error={error}:when=200+")]);
+        let trading = Trading::begin(home, &served, 20_000, &[]);
+        until_ended(served, EXIT_JOURNAL, &["write", text]);
+        let served = trading.serve_again();
+        trading.end(served);
+    }
+}
+
+/// One sync takes ten seconds. Answers go on until half of the ring waits, then clients are not
+/// read, then the gate shuts; when the disk is back so is everything.
+#[test]
+fn a_sync_of_ten_seconds_holds_the_node_and_loses_nothing() {
+    let home = home("");
+    let served = serve_with(&home, &["fdatasync:delay_enter=10000000:when=30"]);
+    let mut said = Vec::new();
+    let trading = Trading::begin(home, &served, 60_000, &["--window", "64"]);
+    for words in [
+        &["the disk is behind"][..],
+        &["clients are not read"],
+        &["gate shut", "Journal"],
+        &["gate open"],
+    ] {
+        await_line(&served.process, words, &mut said);
+    }
+    trading.end(served);
+}
+
+/// Somebody truncates the ring under the node. It ends with a sentence and a code of its own; the
+/// next start refuses what is left by name, and a person decides.
+#[test]
+fn a_truncated_ring_ends_the_node_by_name() {
+    let home = home("");
+    let served = home.serve();
+    let ring = fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().path());
+    let is_ring = |path: &PathBuf| path.display().to_string().contains("tidegate-");
+    let ring = ring.filter(is_ring).find(|path| path.is_file()).unwrap();
+    fs::OpenOptions::new().write(true).open(&ring).unwrap().set_len(4096).unwrap();
+    let load = load(&home, &served.address, 10, &["--connections", "1"]);
+    until_ended(served, EXIT_SIGBUS, &["SIGBUS"]);
+    drop(load);
+    let refused = home.refused();
+    let (ring, name) =
+        (ring.file_name().unwrap().to_str().unwrap(), "ring file of the wrong length");
+    assert_ended(&refused, 1, &[ring, name, "expected", "found", "--accept-loss"]);
+    let mut args = home.args();
+    args.push("--accept-loss".to_owned());
+    let served = home.await_serving(Process::start(&args));
     served.stop();
-    assert_history(&home);
-    drop(disk);
+    assert_eq!(home.serve().stop()["stopped"]["epoch"], 3);
+}
+
+/// The machine restarts without a clean stop: the ring is gone, and what the disk had is there.
+#[test]
+fn without_its_ring_the_node_says_what_may_be_missing() {
+    let home = home("");
+    let served = home.serve();
+    let done = load(&home, &served.address, 2_000, &[]);
+    assert_done(done);
+    served.process.signal(Signal::SIGKILL);
+    served.process.end();
+    for entry in fs::read_dir(home.path(".")).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_file() && entry.display().to_string().contains("tidegate-") {
+            fs::remove_file(entry).unwrap();
+        }
+    }
+    let mut said = Vec::new();
+    let process = Process::start(&home.args());
+    await_line(&process, &["journal: ring gone"], &mut said);
+    await_line(
+        &process,
+        &["acknowledged orders may be missing", "nothing up to record"],
+        &mut said,
+    );
+    await_line(&process, &["HistoryLost"], &mut said);
+    drop(process);
 }

@@ -31,7 +31,7 @@ use tidegate::telemetry::counters::{Counter, Counters};
 use tidegate::vocabulary::durability::Durability;
 use tracing::{error, info, warn};
 
-use crate::{EXIT_FAILURE, EXIT_JOURNAL, EXIT_USAGE};
+use crate::{EXIT_FAILURE, EXIT_JOURNAL, EXIT_SIGBUS, EXIT_USAGE};
 
 /// Messages a side channel holds; more wait outside, or are lost and counted.
 const CHANNEL_MESSAGES_MAX: usize = 1024;
@@ -161,6 +161,9 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     for warning in config.warnings() {
         warn!("{warning}");
     }
+    // Before anything is mapped.
+    journal::exit_on_sigbus(i32::from(EXIT_SIGBUS))
+        .map_err(|e| format!("cannot watch for SIGBUS: {e}"))?;
     let keys = keys(local)?;
     // An activation is journaled. A start that cannot serve must not leave one behind, so the
     // address is tried first; it is taken once there is somebody to answer.

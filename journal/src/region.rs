@@ -188,8 +188,8 @@ impl Region {
     }
 
     /// A handle that another thread reads the bytes through, of a mapped file or of
-    /// [`Region::shared`]; the other kinds are `Unsupported`. It shares the open file: the lock of a
-    /// mapped file is given up when region and handles are gone.
+    /// [`Region::shared`]; the other kinds are `Unsupported`. It shares the open file: the lock of
+    /// a mapped file is given up when region and handles are gone.
     pub fn reader(&self) -> io::Result<RegionReader> {
         match &self.backing {
             Backing::File { file, .. } | Backing::Shared { file, .. } => {

@@ -204,7 +204,7 @@ fn read_disk(s: &mut Section<'_>, local: &mut Local, base: &Path, faults: &mut F
     });
     set(&mut local.space_low_water, low_water);
     let expected = format!(
-        "a span in [{}, {}], such as \"1 ms\"",
+        "a span in [{}, {}] as a string, such as \"1 ms\" (units us, ms)",
         value::show_span(*PERSIST_INTERVAL.start()),
         value::show_span(*PERSIST_INTERVAL.end())
     );

@@ -495,12 +495,12 @@ mod tests {
 
     /// The journal as another boot of the machine finds it after a power cut.
     fn cut_power(config: &Config) {
-        let options = RingOptions {
+        let options = JournalOptions {
             boot_id: Some(journal::Uuid([0xb0; 16])),
-            ..RingOptions::new(config.local.journal_ring_bytes, config.local.node)
+            ..JournalOptions::new(config.local.journal_ring_bytes, config.local.node)
         };
-        let (_, recovery) = Ring::open_or_create(&config.local.data_dir, &options).unwrap();
-        assert!(recovery.incarnation_changed.is_some());
+        let journal = Journal::open_or_create(&config.local.data_dir, &options).unwrap();
+        assert!(journal.recovery.incarnation_changed.is_some());
     }
 
     /// The bodies of the records from `from` on.
@@ -557,16 +557,17 @@ mod tests {
         let prev_epoch = first.epoch;
         drop(first);
         cut_power(&config);
-        let options = RingOptions::new(config.local.journal_ring_bytes, config.local.node);
-        let (mut ring, recovery) = Ring::open_or_create(dir.path(), &options).unwrap();
-        assert!(recovery.incarnation_changed.is_some(), "back in this boot");
+        let options = JournalOptions::new(config.local.journal_ring_bytes, config.local.node);
+        let journal = Journal::open_or_create(dir.path(), &options).unwrap();
+        assert!(journal.recovery.incarnation_changed.is_some(), "back in this boot");
+        let Journal { mut ring, persister, .. } = journal;
         let (node, incarnation) = (config.local.node, ring.label().incarnation);
         let body = RecordBody::EpochStart { node, incarnation, prev_epoch };
         let mut scratch = [0; PAYLOAD_BYTES_MAX];
         let (time, kind) = (ring.last_time(), body.kind().stored());
         let payload = body.encode(&mut scratch);
         let begun = ring.append(time, prev_epoch.0 + 1, kind, 0, 0, payload).unwrap().index;
-        drop(ring);
+        drop((ring, persister));
         let next = start(&config).unwrap();
         assert_eq!(next.recovery.incarnation_changed, None);
         assert_eq!(next.lost_from, Some(Index(begun)));

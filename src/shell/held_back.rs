@@ -23,7 +23,10 @@ const HELD_BACK_MARKS_MAX: usize = 4096;
 
 impl HeldBack {
     pub(super) fn new(head: u64) -> Self {
-        Self { marks: VecDeque::with_capacity(HELD_BACK_MARKS_MAX), released_to: head }
+        // Written once, so that no page of it is missing later.
+        let mut marks = VecDeque::from(vec![(Index(u64::MAX), u64::MAX); HELD_BACK_MARKS_MAX]);
+        marks.clear();
+        Self { marks, released_to: head }
     }
 
     pub(super) fn on_applied(&mut self, index: Index, head: u64) {

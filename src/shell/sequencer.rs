@@ -224,7 +224,10 @@ impl Sequencer {
         if marks.is_poisoned() {
             return marks.poison();
         }
-        self.commit.on_durable(Index(marks.durable_index()));
+        let durable = Index(marks.durable_index());
+        if durable > self.commit.durable() {
+            self.commit.on_durable(durable);
+        }
         None
     }
 
@@ -248,12 +251,6 @@ impl Sequencer {
             space: if marks.is_space_short() { Space::Short } else { Space::Enough },
             is_poisoned: marks.is_poisoned(),
         }
-    }
-
-    /// Bytes that are appended and not on the disk.
-    #[must_use]
-    pub fn lag_bytes(&self) -> u64 {
-        self.ring.lag_bytes()
     }
 
     /// Free bytes of the journal.

@@ -202,6 +202,9 @@ impl Node {
     /// Does what a disk that is behind, or has caught up, asks for.
     fn press(&mut self, now: Nanos) {
         let facts = self.sequencer.pressure_facts();
+        // In every turn: the disk gets on while the loop is idle.
+        self.counters.set(Counter::JournalLag, facts.journal.unpersisted_bytes);
+        self.counters.set(Counter::DurableIndex, self.sequencer.commit.durable().0);
         for change in self.pressure.on_turn(now, &facts) {
             match change {
                 Change::Shut(hold) => self.shut(cause_of(hold)),
@@ -243,7 +246,8 @@ impl Node {
     }
 
     fn poll_sockets(&mut self, now: Nanos) -> Result<u32, Fault> {
-        let has_input = self.connections.has_ready();
+        // Input that nobody is going to read is no reason to turn again at once.
+        let has_input = self.pressure.is_reading() && self.connections.has_ready();
         self.sockets.poll(idle::poll_timeout(self.idle, self.had_work || has_input))?;
         self.connections.on_readiness(self.sockets.ready());
         Ok(self.accept(now))
@@ -325,8 +329,6 @@ impl Node {
         self.counters.set(Counter::Keys, u64::from(engine.key_count()));
         self.counters.set(Counter::OpenOrders, u64::from(engine.open_order_count()));
         self.counters.set(Counter::JournalFree, self.sequencer.free_bytes());
-        self.counters.set(Counter::JournalLag, self.sequencer.lag_bytes());
-        self.counters.set(Counter::DurableIndex, self.sequencer.commit.durable().0);
     }
 }
 

@@ -168,9 +168,9 @@ impl Home {
 
     pub(crate) fn configure(&self, local: &str, capacities: &str, market: &str) {
         let local = format!(
-            "[local]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nhot_dir = \".\"\nidle = \"park\"\n\
-             demo_keys = true\njournal_ring_bytes = \"4 MiB\"\nreport_ring_bytes = \"4 MiB\"\n\
-             reader_lag_max = \"1 MiB\"\n{local}\n"
+            "[local]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nhot_dir = \".\"\n\
+             idle = \"park\"\ndemo_keys = true\njournal_ring_bytes = \"4 MiB\"\n\
+             report_ring_bytes = \"4 MiB\"\nreader_lag_max = \"1 MiB\"\n{local}\n"
         );
         fs::write(self.path("t.toml"), format!("{local}{capacities}{market}")).unwrap();
     }

@@ -108,6 +108,7 @@ fn establish(peer: &Peer) -> Vec<u8> {
 fn a_logon_is_answered_when_the_disk_has_it() {
     let dir = tempdir().unwrap();
     let mut rig = Rig::start(&config(dir.path()));
+    rig.disk.is_stalled = true;
     let mut peer = Peer::new(0);
     peer.connect(&rig);
     rig.idle_for(&mut [&mut peer], QUIET);
@@ -135,6 +136,7 @@ fn a_logon_is_answered_when_the_disk_has_it() {
 fn no_report_and_no_number_of_one_leaves_before_the_disk_has_it() {
     let dir = tempdir().unwrap();
     let mut rig = Rig::start(&config(dir.path()));
+    rig.disk.is_stalled = true;
     let options = SessionOptions { keepalive_interval: 100, ..Default::default() };
     let (mut a, mut b) = (Peer::with(0, options), Peer::new(1));
     // It asks for what its library would not.

@@ -1,6 +1,6 @@
 //! Restarts: a killed node comes back as it was, and more ends than usual in one turn.
 
-use journal::{Ring, RingOptions, Uuid};
+use journal::{Journal, JournalOptions, Uuid};
 use tempfile::tempdir;
 use tidegate::client::event::{ClientEvent, RejectCode, StopCause};
 use tidegate::session::report_log::ReportLog;
@@ -62,11 +62,11 @@ fn after_a_power_cut_a_session_is_told_that_its_history_may_be_lost() {
     rig.until(&mut [&mut a], "reported", |_, p| p[0].templates() == [200]);
     a.hang_up();
     drop(rig);
-    let options = RingOptions {
+    let options = JournalOptions {
         boot_id: Some(Uuid([0xb0; 16])),
-        ..RingOptions::new(config.local.journal_ring_bytes, config.local.node)
+        ..JournalOptions::new(config.local.journal_ring_bytes, config.local.node)
     };
-    drop(Ring::open(dir.path(), &options).unwrap());
+    drop(Journal::open(dir.path(), &options).unwrap());
     let mut rig = Rig::start(&config);
     assert_eq!(journaled_count(dir.path(), "UncleanPromotion"), 1);
     a.connect(&rig);
