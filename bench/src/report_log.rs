@@ -8,6 +8,7 @@
 
 use std::hint::black_box;
 
+use journal::Region;
 use tidegate::limits::REPORT_BYTES_MAX;
 use tidegate::session::report_log::{AtCursor, Cursor, ReportLog};
 use tidegate::vocabulary::random::SplitMix;
@@ -90,7 +91,10 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
 
 impl Told {
     fn new(plan: &Plan, log_bytes: usize, session_count: u32) -> Self {
-        let log = ReportLog::heap(log_bytes, session_count);
+        let Ok(region) = Region::shared(count(log_bytes)) else {
+            unreachable!("there is memory for the ring")
+        };
+        let log = ReportLog::new(region, session_count);
         let cursors =
             (0..session_count).map(|session| log.cursor(SessionIdx(session), Seq(1))).collect();
         let mut octets = [0; REPORT_BYTES_MAX];

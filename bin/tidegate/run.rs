@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use journal::Recovery;
+use journal::{Recovery, Region};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -24,7 +24,8 @@ use tidegate::shell::activate::activate;
 use tidegate::shell::disk::Disk;
 use tidegate::shell::pin;
 use tidegate::shell::poll::Sockets;
-use tidegate::shell::sequencer::{Rebuild, Sequencer};
+use tidegate::shell::rebuild::Rebuild;
+use tidegate::shell::sequencer::Sequencer;
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Fault, Links, Node};
 use tidegate::telemetry::counters::{Counter, Counters};
@@ -168,10 +169,11 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     // An activation is journaled. A start that cannot serve must not leave one behind, so the
     // address is tried first; it is taken once there is somebody to answer.
     drop(listen(local.listen, std::net::TcpListener::bind)?);
-    let report_bytes = usize::try_from(local.report_ring_bytes)
-        .map_err(|_| "report_ring_bytes is larger than this machine's memory".to_owned())?;
-    let mut log = ReportLog::heap(report_bytes, config.logical.capacities.session_count_max);
-    let (activated, disk) = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
+    let reports = Region::shared(local.report_ring_bytes)
+        .map_err(|e| format!("no memory for report_ring_bytes: {e}"))?;
+    let mut log = ReportLog::new(reports, config.logical.capacities.session_count_max);
+    let (activated, disk) =
+        activate(config, &mut Rebuild::new(&mut log)).map_err(|e| e.to_string())?;
     tell_recovery(&local.data_dir, &activated.recovery);
     if let Some(index) = activated.lost_from {
         warn!(

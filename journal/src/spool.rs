@@ -220,7 +220,7 @@ impl Spool {
         })
     }
 
-    /// Whose segments are there, how far they reach, and what of the last one is not to be believed.
+    /// Whose segments are there, how far they reach, and what of the last is not to be believed.
     fn look(&mut self, storage: &mut dyn Storage) -> io::Result<SpoolFound> {
         let names = storage.list()?;
         self.made = names.iter().filter_map(|name| report_segment(name)).collect();

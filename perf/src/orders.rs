@@ -334,7 +334,7 @@ mod tests {
     use tidegate::session::report_log::ReportLog;
     use tidegate::shell::activate::activate;
     use tidegate::shell::poll::Sockets;
-    use tidegate::shell::sequencer::Rebuild;
+    use tidegate::shell::rebuild::Rebuild;
     use tidegate::shell::side::SideMessage;
     use tidegate::shell::turn::{Links, Node};
     use tidegate::telemetry::counters::{Counter, Counters};
@@ -374,7 +374,7 @@ mod tests {
         });
         let keys = Keys::new(keys.collect()).unwrap();
         let mut log = ReportLog::heap(4 << 20, config.logical.capacities.session_count_max);
-        let (activated, _disk) = activate(&config, &mut Rebuild(&mut log)).unwrap();
+        let (activated, _disk) = activate(&config, &mut Rebuild::new(&mut log)).unwrap();
         let sockets = Sockets::listen(local.listen).unwrap();
         let address = sockets.local_addr().unwrap();
         let (side, side_of_node) = crossbeam_channel::bounded(8);

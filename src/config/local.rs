@@ -5,6 +5,7 @@ use super::keys::Key;
 use super::read::{At, Section};
 use super::value;
 use crate::limits;
+use crate::session::report_log::LOG_BYTES_MAX;
 use crate::vocabulary::durability::Durability;
 use crate::vocabulary::units::Nanos;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +15,9 @@ use toml::de::DeValue;
 
 /// Sizes a ring may have; a power of two, so that a position becomes an offset by a mask.
 const RING_BYTES: RangeInclusive<u64> = 1 << 20..=64 << 30;
+/// The same for the reports, whose places are told in 32 bits.
+const REPORT_RING_BYTES: RangeInclusive<u64> = 1 << 20..=32 << 30;
+const _: () = assert!(*REPORT_RING_BYTES.end() == LOG_BYTES_MAX as u64);
 const RING_BYTES_DEFAULT: u64 = 256 << 20;
 /// Below this the ordinary burst of one turn would close a healthy reader.
 const READER_LAG_BYTES_MIN: u64 = 64 << 10;
@@ -84,7 +88,7 @@ pub struct Local {
     pub accept_copy: bool,
     /// The journal ring; a power of two in `[1 MiB, 64 GiB]`.
     pub journal_ring_bytes: u64,
-    /// The ring of encoded reports; a power of two in `[1 MiB, 64 GiB]`.
+    /// The ring of encoded reports; a power of two in `[1 MiB, 32 GiB]`.
     pub report_ring_bytes: u64,
     /// A reader this many bytes behind is closed; in `[64 KiB, report_ring_bytes / 2]`.
     pub reader_lag_max: u64,
@@ -217,8 +221,8 @@ fn read_disk(s: &mut Section<'_>, local: &mut Local, base: &Path, faults: &mut F
 /// Sizes and counts, and what they demand of each other. A default gives way to a smaller
 /// neighbour; a written value does not.
 fn read_bounds(s: &mut Section<'_>, local: &mut Local, faults: &mut Faults) {
-    set(&mut local.journal_ring_bytes, ring(s, "journal_ring_bytes", faults));
-    set(&mut local.report_ring_bytes, ring(s, "report_ring_bytes", faults));
+    set(&mut local.journal_ring_bytes, ring(s, "journal_ring_bytes", RING_BYTES, faults));
+    set(&mut local.report_ring_bytes, ring(s, "report_ring_bytes", REPORT_RING_BYTES, faults));
     let lag = READER_LAG_BYTES_MIN..=local.report_ring_bytes / 2;
     let expected = format!(
         "a size in [{}, {}], the upper end being half of report_ring_bytes",
@@ -257,14 +261,19 @@ pub(super) fn count(
     section.take(key, &expected, faults, |v| value::integer_u32(v, range))
 }
 
-fn ring(s: &mut Section<'_>, key: &'static str, faults: &mut Faults) -> Option<At<u64>> {
+fn ring(
+    s: &mut Section<'_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    faults: &mut Faults,
+) -> Option<At<u64>> {
     let expected = format!(
         "a power of two of bytes in [{}, {}], such as \"256 MiB\"",
-        value::show_size(*RING_BYTES.start()),
-        value::show_size(*RING_BYTES.end()),
+        value::show_size(*range.start()),
+        value::show_size(*range.end()),
     );
     s.take(key, &expected, faults, |v| {
-        value::size(v).filter(|b| b.is_power_of_two() && RING_BYTES.contains(b))
+        value::size(v).filter(|b| b.is_power_of_two() && range.contains(b))
     })
 }
 

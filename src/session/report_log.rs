@@ -7,29 +7,27 @@
 //! reads the next one in constant time however many sessions are interleaved; every 256th is marked
 //! (`marks.rs`), so any number is found in at most 255 hops.
 //!
-//! ```text
-//!   0        4      8         16       24
-//!   | session | len | number  | index  | frame ... | zeros to a multiple of 8
-//! ```
-//!
 //! A position counts octets ever written; its place is `position mod size`. The ring is four
-//! segments, and an entry is never split over the end of one: what is left there is a pad, `session`
-//! = `u32::MAX`, `len` its octets, and zeros. Where the same session's next entry stands is not in
-//! the ring but in a table beside it, one place for each 32 octets, of which no two entries begin in
-//! the same. So what was written once stands still, and another thread may copy it to the disk.
+//! segments, and an entry is never split over the end of one: what is left there is a pad. Where
+//! the same session's next entry stands is not in the ring but in a table beside it, one place for
+//! each 32 octets, of which no two entries begin in the same. So what was written once stands
+//! still, and another thread may copy it to the disk.
 //!
 //! When the ring is full the oldest entries go: the tail passes over them, and with it their marks
 //! and their session's first number. Whatever lies before the tail is gone and is never read, so a
-//! slow cursor learns that it lost its place, not somebody else's report. The disk is not waited for
-//! either: what is overwritten before it is there is announced first ([`SpoolMarks::lose`]) and
+//! slow cursor learns that it lost its place, not somebody else's report. The disk is not waited
+//! for either: what is overwritten before it is there is announced first ([`SpoolMarks::lose`]) and
 //! counted. The shell's back-pressure makes that rare.
 //!
 //! Derived data: rebuilt by a replay, never believed against the journal.
 
+mod entry;
 mod marks;
 
 use std::sync::Arc;
 
+use self::entry::{ALIGN, FRAME_BYTES_MIN, Header, write_pad};
+pub use self::entry::{ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES};
 use self::marks::Marks;
 use crate::limits::REPORT_BYTES_MAX;
 use crate::vocabulary::bytes::present;
@@ -38,25 +36,18 @@ use journal::Position;
 use journal::Region;
 use journal::SpoolMarks;
 
-/// Octets of an entry's header.
-pub const ENTRY_HEADER_BYTES: usize = 24;
 /// Octets of the smallest ring, for tests: a handful of the longest entries. A node's is far larger
 /// than what one turn may write, or a reader would lose its place within the turn.
 pub const LOG_BYTES_MIN: usize = 1024;
 /// Octets of the largest: a distance within it is told in 32 bits.
 pub const LOG_BYTES_MAX: usize = ALIGN << 32;
 /// An entry stands in one segment, so that a file that holds one holds whole entries.
-pub const SEGMENTS: usize = 4;
-const _: () = assert!(LOG_BYTES_MIN / SEGMENTS >= ENTRY_BYTES_MAX);
+const SEGMENT_COUNT: usize = 4;
+const _: () = assert!(SEGMENT_COUNT as u64 == journal::SEGMENTS);
+const _: () = assert!(LOG_BYTES_MIN / SEGMENT_COUNT >= ENTRY_BYTES_MAX);
 
-/// Octets of the shortest report, a NotApplied; entries are at least this long behind the header.
-const FRAME_BYTES_MIN: usize = 24;
-/// Octets of the longest entry; as many are always free behind the head while one is written.
-pub const ENTRY_BYTES_MAX: usize = (ENTRY_HEADER_BYTES + REPORT_BYTES_MAX).next_multiple_of(ALIGN);
 /// No entry. Position 0 is a pad, so that 0 can stand for it.
 const NOWHERE: u64 = 0;
-const PAD: u32 = u32::MAX;
-const ALIGN: usize = 8;
 /// Octets of the ring for each place of the table of next entries.
 const NEXT_STRIDE: usize = 32;
 const _: () = assert!(ENTRY_HEADER_BYTES + FRAME_BYTES_MIN >= NEXT_STRIDE);
@@ -127,14 +118,6 @@ pub struct Cursor {
     number: Seq,
     /// Position of the report before `number`, or [`NOWHERE`].
     before: u64,
-}
-
-#[derive(Clone, Copy)]
-struct Header {
-    session: u32,
-    len: u32,
-    number: u64,
-    index: u64,
 }
 
 impl ReportLog {
@@ -355,7 +338,7 @@ impl ReportLog {
     /// returns their position.
     #[inline]
     fn take(&mut self, need: usize) -> u64 {
-        let segment = self.size / SEGMENTS;
+        let segment = self.size / SEGMENT_COUNT;
         let left = segment - (self.place(self.head) & (segment - 1));
         if left < ENTRY_BYTES_MAX {
             self.write_pad(left);
@@ -371,11 +354,7 @@ impl ReportLog {
         let at = self.place(self.head);
         self.head += len as u64;
         self.make_room(self.head);
-        let [s0, s1, s2, s3] = PAD.to_le_bytes();
-        let [l0, l1, l2, l3] = u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
-        let pad = &mut self.region.bytes_mut()[at..at + len];
-        pad.fill(0);
-        pad[..ALIGN].copy_from_slice(&[s0, s1, s2, s3, l0, l1, l2, l3]);
+        write_pad(&mut self.region.bytes_mut()[at..at + len]);
     }
 
     /// Moves the tail over the entries that octets up to `end` overwrite.
@@ -406,15 +385,13 @@ impl ReportLog {
     }
 
     fn drop_oldest(&mut self) {
-        let at = self.place(self.tail);
-        let session = u32_at(self.region.bytes(), at);
-        if session == PAD {
-            self.tail += u64::from(u32_at(self.region.bytes(), at + 4));
+        let header = self.header(self.tail);
+        if let Some(len) = header.pad_len() {
+            self.tail += u64::from(len);
             return;
         }
-        let header = self.header(self.tail);
         let next = self.next_of(self.tail);
-        let links = &mut self.links[session as usize];
+        let links = &mut self.links[header.session as usize];
         assert!(links.first == self.tail, "the oldest entry is the first of its session");
         if links.last == self.tail {
             (links.first, links.last) = (NOWHERE, NOWHERE);
@@ -423,7 +400,7 @@ impl ReportLog {
         }
         links.first_number = Seq(header.number).next();
         if Marks::is_mark(Seq(header.number)) {
-            self.marks.remove(SessionIdx(session), Seq(header.number));
+            self.marks.remove(SessionIdx(header.session), Seq(header.number));
         }
         let len = (header.len as usize).next_multiple_of(ALIGN);
         self.tail += (ENTRY_HEADER_BYTES + len) as u64;
@@ -437,8 +414,7 @@ impl ReportLog {
     #[inline]
     fn header(&self, position: u64) -> Header {
         let at = self.place(position);
-        let stored = self.region.bytes().get(at..).and_then(<[u8]>::first_chunk);
-        stored.map_or(Header::NONE, Header::read)
+        Header::read(&self.region.bytes()[at..])
     }
 
     /// Where the entry behind the one at `position` stands, of the same session; there is one.
@@ -482,38 +458,6 @@ impl Cursor {
     pub const fn session(&self) -> SessionIdx {
         self.session
     }
-}
-
-impl Header {
-    const NONE: Self = Self { session: PAD, len: 0, number: 0, index: 0 };
-
-    #[inline]
-    fn read(stored: &[u8; ENTRY_HEADER_BYTES]) -> Self {
-        Self {
-            session: u32_at(stored, 0),
-            len: u32_at(stored, 4),
-            number: u64_at(stored, 8),
-            index: u64_at(stored, 16),
-        }
-    }
-
-    #[inline]
-    fn write(self, out: &mut [u8]) {
-        out[..4].copy_from_slice(&self.session.to_le_bytes());
-        out[4..8].copy_from_slice(&self.len.to_le_bytes());
-        out[8..16].copy_from_slice(&self.number.to_le_bytes());
-        out[16..24].copy_from_slice(&self.index.to_le_bytes());
-    }
-}
-
-#[inline]
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u32::from_le_bytes(*chunk))
-}
-
-#[inline]
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
 #[cfg(test)]
@@ -612,6 +556,89 @@ mod tests {
                 assert_eq!(found.map(|e| e.frame), wanted.map(|k| &k.frame[..]), "{context}");
             }
         }
+    }
+
+    /// Every octet, from when it is published to when it is overwritten, is the one that was
+    /// written; and each segment is whole entries and pads, without an octet between them.
+    #[test]
+    fn what_was_written_stands_still_in_whole_segments() {
+        for seed in 0..20 {
+            let mut random = SplitMix(seed);
+            let size = 1024 << random.below(3);
+            let mut log = ReportLog::heap(size, 3);
+            let mut twin = Twin { entries: Vec::new(), size: size as u64 };
+            let (mut stream, mut next) = (log.region().bytes()[..8].to_vec(), [1; 3]);
+            for step in 0..400 {
+                let session = usize::try_from(random.below(3)).unwrap();
+                let len = 24 + usize::try_from(random.below(REPORT_BYTES_MAX as u64 - 23)).unwrap();
+                append(&mut log, &mut twin, u32::try_from(session).unwrap(), next[session], len);
+                next[session] += 1;
+                let ring = log.region().bytes();
+                let octet = |at: usize| ring[at & (size - 1)];
+                let head = usize::try_from(log.head()).unwrap();
+                stream.extend((stream.len()..head).map(octet));
+                let newest = usize::try_from(twin.entries.last().unwrap().position).unwrap();
+                let first = (newest + ENTRY_BYTES_MAX).saturating_sub(size);
+                let is_same = (first..head).all(|at| octet(at) == stream[at]);
+                assert!(is_same, "seed {seed} step {step}");
+            }
+            let (mut kept, mut at) = (twin.entries.iter(), 0);
+            while at < stream.len() {
+                let header = Header::read(&stream[at..]);
+                let segment_end = (at / (size / 4) + 1) * (size / 4);
+                let bytes = if let Some(len) = header.pad_len() {
+                    assert!(stream[at + 8..at + len as usize].iter().all(|octet| *octet == 0));
+                    len as usize
+                } else {
+                    let (kept, len) = (kept.next().unwrap(), header.len as usize);
+                    assert_eq!((kept.position, kept.number), (at as u64, header.number));
+                    let from = at + ENTRY_HEADER_BYTES;
+                    assert_eq!(stream[from..from + len], kept.frame);
+                    let padding = &stream[from + len..from + len.next_multiple_of(8)];
+                    assert!(padding.iter().all(|octet| *octet == 0));
+                    ENTRY_HEADER_BYTES + len.next_multiple_of(8)
+                };
+                at += bytes;
+                assert!(at <= segment_end, "seed {seed}: {at} behind {segment_end}");
+            }
+            assert!(kept.next().is_none());
+        }
+    }
+
+    /// A spool that never takes anything: nothing is said until the ring comes round, and then
+    /// everything before it is written. The octets of the next entry's room count as gone.
+    #[test]
+    fn what_the_disk_does_not_have_is_announced_before_it_goes() {
+        let mut log = ReportLog::heap(1024, 1);
+        let mut twin = Twin { entries: Vec::new(), size: 1024 };
+        append(&mut log, &mut twin, 0, 1, 24);
+        assert_eq!((log.unpersisted_bytes(), log.spool().is_none()), (0, true));
+        let spool = Arc::new(SpoolMarks::default());
+        log.attach(&spool);
+        assert_eq!(spool.appended().get(), log.head());
+        for number in 2..100 {
+            let published = log.head();
+            append(&mut log, &mut twin, 0, number, 24);
+            assert_eq!(spool.appended().get(), published, "not before its frame is written");
+            log.publish();
+            assert_eq!((spool.appended().get(), log.unpersisted_bytes()), (log.head(), log.head()));
+            let position = twin.entries.last().unwrap().position;
+            let gone = (position + ENTRY_BYTES_MAX as u64).saturating_sub(1024);
+            assert_eq!(spool.lost_bytes(), gone, "number {number}");
+        }
+    }
+
+    /// A spool that comes late is told what is gone.
+    #[test]
+    fn a_spool_that_comes_late_is_told_what_is_gone() {
+        let mut log = ReportLog::heap(1024, 1);
+        let mut twin = Twin { entries: Vec::new(), size: 1024 };
+        for number in 1..30 {
+            append(&mut log, &mut twin, 0, number, 24);
+        }
+        let spool = Arc::new(SpoolMarks::default());
+        log.attach(&spool);
+        assert_eq!(spool.lost_bytes(), log.head() + ENTRY_BYTES_MAX as u64 - 1024);
     }
 
     /// Long runs of one session cross many marks; every live number is found.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! activate   from a directory to a machine that may serve
+//! rebuild    its report log, from a replay, and on to the disk
 //! turn       one turn of the loop, step by step
 //! receive    sockets -> frames -> admission -> journal
 //! sequencer  journal -> machine -> report log
@@ -14,6 +15,8 @@ pub mod turn;
 
 pub mod disk;
 mod held_back;
+
+pub mod rebuild;
 
 mod receive;
 mod release;

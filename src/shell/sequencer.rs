@@ -25,7 +25,7 @@ use crate::vocabulary::durability::Durability;
 use crate::vocabulary::event::Event;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::units::{Epoch, Index, Nanos, Seq, SessionIdx};
-use journal::{Full, Poison, Position, Ring};
+use journal::{Full, Poison, Position, Ring, SpoolMarks};
 
 /// Journal bytes that client messages leave free.
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 10;
@@ -208,6 +208,7 @@ impl Sequencer {
         self.applied_to = self.ring.head();
         self.commit.on_applied(self.machine.index());
         self.held_back.on_applied(self.machine.index(), self.log.head());
+        self.log.publish();
         Ok(count)
     }
 
@@ -234,7 +235,8 @@ impl Sequencer {
     /// What back-pressure judges.
     #[must_use]
     pub fn pressure_facts(&mut self) -> Facts {
-        let marks = self.ring.marks();
+        let (marks, spool) = (self.ring.marks(), self.log.spool());
+        let is_short = marks.is_space_short() || spool.is_some_and(SpoolMarks::is_space_short);
         Facts {
             journal: RingFacts {
                 ring_bytes: self.ring.ring_bytes(),
@@ -243,12 +245,12 @@ impl Sequencer {
             },
             reports: RingFacts {
                 ring_bytes: self.log.size() as u64,
-                unpersisted_bytes: 0,
-                persisted_to: 0,
+                unpersisted_bytes: self.log.unpersisted_bytes(),
+                persisted_to: spool.map_or(0, |spool| spool.persisted().get()),
             },
             held_back_bytes: self.held_back.bytes(self.commit.released(), self.log.head()),
             acks_wait: self.commit.waits_for_disk(),
-            space: if marks.is_space_short() { Space::Short } else { Space::Enough },
+            space: if is_short { Space::Short } else { Space::Enough },
             is_poisoned: marks.is_poisoned(),
         }
     }
@@ -322,15 +324,4 @@ pub struct Clean {
     pub index: Index,
     /// Its epoch.
     pub epoch: Epoch,
-}
-
-/// Rebuilds the report log while a journal is replayed, before there is anybody to tell.
-pub struct Rebuild<'a>(pub &'a mut ReportLog);
-
-impl ReportSink for Rebuild<'_> {
-    fn report(&mut self, session: SessionIdx, number: Seq, index: Index, len: usize) -> &mut [u8] {
-        self.0.append(session, number, index, len)
-    }
-
-    fn logon(&mut self, _: Index, _: &Event) {}
 }

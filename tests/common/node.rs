@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use journal::RingFile;
+use journal::{Region, RingFile};
 use tidegate::client::event::{ClientEvent, ClientIdentity, SessionOptions};
 use tidegate::client::session::ClientSession;
 use tidegate::config::{Config, Idle};
@@ -24,7 +24,8 @@ use tidegate::shell::activate::{StartError, activate};
 use tidegate::shell::clock::{Clock, wall};
 use tidegate::shell::disk::Disk;
 use tidegate::shell::poll::Sockets;
-use tidegate::shell::sequencer::{Clean, Rebuild, Sequencer};
+use tidegate::shell::rebuild::Rebuild;
+use tidegate::shell::sequencer::{Clean, Sequencer};
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Links, Node};
 use tidegate::telemetry::counters::{Counter, Counters};
@@ -109,9 +110,9 @@ impl Rig {
             .iter()
             .map(|key| Key::new(&key.id, key.owner, key.secret.octets(), key.not_after).unwrap());
         let keys = Keys::new(keys.collect()).unwrap();
-        let report_bytes = usize::try_from(local.report_ring_bytes).unwrap();
-        let mut log = ReportLog::heap(report_bytes, config.logical.capacities.session_count_max);
-        let (activated, disk) = activate(config, &mut Rebuild(&mut log))?;
+        let reports = Region::shared(local.report_ring_bytes).unwrap();
+        let mut log = ReportLog::new(reports, config.logical.capacities.session_count_max);
+        let (activated, disk) = activate(config, &mut Rebuild::new(&mut log))?;
         let ring = RingFile::open(activated.ring.path().unwrap()).unwrap();
         let recovery = activated.recovery.clone();
         let output_digest = activated.machine.output_digest();

@@ -5,7 +5,8 @@ use tempfile::tempdir;
 use tidegate::client::event::{ClientEvent, RejectCode, StopCause};
 use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::{Activated, activate};
-use tidegate::shell::sequencer::{Rebuild, Sequencer};
+use tidegate::shell::rebuild::Rebuild;
+use tidegate::shell::sequencer::Sequencer;
 use tidegate::telemetry::counters::Counter;
 use tidegate::vocabulary::durability::Durability;
 use tidegate::vocabulary::fix::{CodType, NegotiationRejectCode, ReportLevel};
@@ -96,7 +97,7 @@ fn all_sessions_may_end_in_one_turn() {
     config.logical.capacities.session_count_max = SESSIONS;
     config.logical.capacities.resend_window = 64;
     let mut log = ReportLog::heap(1 << 20, SESSIONS);
-    let (activated, _disk) = activate(&config, &mut Rebuild(&mut log)).unwrap();
+    let (activated, _disk) = activate(&config, &mut Rebuild::new(&mut log)).unwrap();
     let Activated { ring, machine, clock, epoch, .. } = activated;
     let mut sequencer = Sequencer::new(ring, machine, log, epoch, Durability::LocalMmap);
     let released = |sequencer: &mut Sequencer| {
