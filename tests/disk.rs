@@ -86,7 +86,7 @@ fn serve_with(home: &Home, faults: &[&str]) -> Served {
         command.args(["-e", &format!("trace={call}"), "-e", &format!("inject={fault}")]);
     }
     command.arg(bench::PROGRAM).args(home.args());
-    home.await_serving(Process::of(command))
+    Home::await_serving(Process::of(command))
 }
 
 /// A load that goes on in the background, over reconnects.
@@ -156,7 +156,7 @@ impl Trading {
     fn serve_again(&self) -> Served {
         let mut args = self.home.args();
         args.extend(["--listen".to_owned(), self.address.clone()]);
-        self.home.await_serving(Process::start(&args))
+        Home::await_serving(Process::start(&args))
     }
 
     /// Every order has its one outcome, and every claim of the judge holds.
@@ -251,7 +251,7 @@ fn a_truncated_ring_ends_the_node_by_name() {
     assert_ended(&refused, 1, &[ring, name, "expected", "found", "--accept-loss"]);
     let mut args = home.args();
     args.push("--accept-loss".to_owned());
-    let served = home.await_serving(Process::start(&args));
+    let served = Home::await_serving(Process::start(&args));
     served.stop();
     assert_eq!(home.serve().stop()["stopped"]["epoch"], 3);
 }

@@ -204,7 +204,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
         .map_err(|e| format!("cannot start the hot thread: {e}"))?;
     write_log(&notices);
     let sequencer = match hot.join() {
-        Ok(ended) => ended.map_err(on_fault)?,
+        Ok(ended) => ended.map_err(|fault| on_fault(&fault))?,
         Err(_) => return Err("the hot thread ended by an assertion".into()),
     };
     let disk = disk.stop().ok_or("a thread of the journal ended by an assertion")?;
@@ -212,7 +212,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
 }
 
 /// A failed disk has its own code, and a way back that must be told.
-fn on_fault(fault: Fault) -> Failure {
+fn on_fault(fault: &Fault) -> Failure {
     match fault {
         Fault::Journal(_) => Failure {
             code: EXIT_JOURNAL,
