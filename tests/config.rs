@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use tidegate::config::{Config, EXAMPLE, Idle, OnConfigChange};
+use tidegate::vocabulary::durability::Durability;
 use tidegate::vocabulary::units::{Nanos, OwnerIdx};
 
 const FILE: &str = "t.toml";
@@ -40,6 +41,12 @@ fn the_example_is_what_runs_without_a_file() {
     // Every line that is commented out is right too: nothing but its value changes.
     let whole = EXAMPLE.replace("# core = 1", "core = 1");
     assert_eq!(parse(&whole).map(|c| c.local.core), Ok(Some(1)));
+    let whole = EXAMPLE.replace("# space_low_water", "space_low_water");
+    assert!(whole != EXAMPLE);
+    assert_eq!(parse(&whole), Ok(Config::demo()));
+    // Written for another ring, it follows it when it is absent.
+    let small = parse("[local]\njournal_ring_bytes = '1 MiB'").unwrap();
+    assert_eq!(small.local.space_low_water_bytes, 2 << 20);
 }
 
 #[test]
@@ -53,6 +60,10 @@ fn written_values_arrive() {
         report_ring_bytes = 0x10_0000
         core = 0
         idle = "spin"
+        durability = "local-fsync"
+        hot_dir = "/h"
+        space_low_water = "1 GiB"
+        persist_interval = "50 us"
         lock_memory = true
         connection_count_max = 3
         config = "apply"
@@ -68,6 +79,10 @@ fn written_values_arrive() {
     assert_eq!((local.core, local.idle), (Some(0), Idle::Spin));
     assert_eq!(local.on_config_change, OnConfigChange::Apply);
     assert_eq!((local.lock_memory, local.open_at_start), (true, false));
+    assert_eq!(local.durability, Durability::LocalFsync);
+    assert_eq!((local.hot_dir.as_path(), local.space_low_water_bytes), (Path::new("/h"), 1 << 30));
+    assert_eq!(local.persist_interval, Nanos(50_000));
+    assert!(!local.accept_loss && !local.accept_copy, "acts of a person, at one start");
     // Defaults give way to a smaller neighbour.
     assert_eq!((local.reader_lag_max, local.logon_connections_max), (1 << 19, 3));
     assert_eq!(logical.capacities.order_count_max, 1024);
@@ -107,6 +122,23 @@ fn every_key_refuses_with_its_range_and_unit() {
     ] {
         local(&format!("{key} = {written}"), &format!("{key}: {ring}{came}"));
     }
+    let mode = "durability: expected \"local-mmap\" or \"local-fsync\"; came ";
+    local("durability = 'LocalFsync'", &format!("{mode}\"LocalFsync\""));
+    local("durability = 'replicated'", &format!("{mode}\"replicated\""));
+    local("hot_dir = 1", "hot_dir: expected a path; came 1");
+    let space = "space_low_water: expected a size in [128 MiB, 1024 GiB], the lower end being half \
+                 of journal_ring_bytes; came ";
+    local("space_low_water = '127 MiB'", &format!("{space}\"127 MiB\""));
+    local("space_low_water = '1025 GiB'", &format!("{space}\"1025 GiB\""));
+    let interval = "persist_interval: expected a span in [50 us, 100 ms] as a string, such as \
+                    \"1 ms\" (units us, ms, s, min, h, d); came ";
+    local("persist_interval = '49 us'", &format!("{interval}\"49 us\""));
+    local("persist_interval = '101 ms'", &format!("{interval}\"101 ms\""));
+    local("persist_interval = 1", &format!("{interval}1"));
+    for act in ["accept_loss", "accept_copy"] {
+        let errors = parse(&format!("[local]\n{act} = true")).unwrap_err();
+        assert!(errors.contains("expected a known key"), "never from a file: {errors}");
+    }
     let lag = "expected a size in [64 KiB, 128 MiB], the upper end being half of \
                report_ring_bytes; came ";
     local("reader_lag_max = '129 MiB'", &format!("reader_lag_max: {lag}\"129 MiB\""));
@@ -125,7 +157,7 @@ fn every_key_refuses_with_its_range_and_unit() {
     let keys = "key_count_max: expected a power of two in [1024, 67108864]; came 1000000";
     capacities("key_count_max = 1_000_000", keys);
     let retention = "key_retention: expected a span in [1 s, 30 d] as a string, such as \"24 h\" \
-                     (units ms, s, min, h, d); came ";
+                     (units us, ms, s, min, h, d); came ";
     capacities("key_retention = 24", &format!("{retention}24"));
     capacities("key_retention = '999 ms'", &format!("{retention}\"999 ms\""));
     capacities("key_retention = '31 d'", &format!("{retention}\"31 d\""));
@@ -159,10 +191,10 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     check(
         "[local]\nlisten = '127.0.0.1:1'\nlisten_adress = 'x'\ndatadir = 'x'",
         &[
-            "3: local: expected a known key: listen, data_dir, node, core, idle, lock_memory, \
-             open_at_start, config, journal_ring_bytes, report_ring_bytes, reader_lag_max, \
-             connection_count_max, logon_connections_max, keys_file, demo_keys; came key \
-             \"listen_adress\"",
+            "3: local: expected a known key: listen, data_dir, hot_dir, node, durability, core, \
+             idle, lock_memory, open_at_start, config, journal_ring_bytes, report_ring_bytes, \
+             space_low_water, persist_interval, reader_lag_max, connection_count_max, \
+             logon_connections_max, keys_file, demo_keys; came key \"listen_adress\"",
             "4: local: expected a known key, perhaps `data_dir`; came key \"datadir\"",
         ],
     );
@@ -559,6 +591,18 @@ fn help_teaches() {
     for part in ["First steps", "tidegate config example", "Exit codes", "gate between"] {
         assert!(help.contains(part), "{part} in {help}");
     }
+}
+
+/// What only a person may decide, at one start, says what it costs.
+#[test]
+fn the_acts_of_a_person_are_arguments_and_say_what_they_do() {
+    let (_, help, _) = tidegate(&["run", "--help"]);
+    for part in ["--accept-loss", "--accept-copy", "--durability", "--hot-dir", "HistoryLost"] {
+        assert!(help.contains(part), "{part} in {help}");
+    }
+    let (output, _, err) = tidegate(&["run", "--durability", "replicated"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err.contains("local-mmap") && err.contains("local-fsync"), "{err}");
 }
 
 #[test]

@@ -75,11 +75,14 @@ fn to_line(value: &Value) -> String {
 fn as_text(name: &str, config: &Config) -> String {
     let (local, logical) = (&config.local, &config.logical);
     let mut text = format!(
-        "{name}: ok\n\n  node {} on {}, data in {}\n  {} instruments, {} owners, {} accounts, {} \
+        "{name}: ok\n\n  node {} on {}, data in {}, newest records in {}, answers at {}\n  {} \
+         instruments, {} owners, {} accounts, {} \
          keys\n",
         local.node,
         local.listen,
         local.data_dir.display(),
+        local.hot_dir.display(),
+        local.durability.name(),
         logical.instruments.len(),
         logical.owners.len(),
         logical.accounts.len(),
@@ -125,6 +128,9 @@ fn as_json(name: &str, config: &Config) -> Value {
         "warnings": config.warnings(),
         "listen": local.listen.to_string(),
         "data_dir": local.data_dir.display().to_string(),
+        "hot_dir": local.hot_dir.display().to_string(),
+        "durability": local.durability.name(),
+        "space_low_water_bytes": local.space_low_water_bytes,
         "node": local.node,
         "instruments": symbols.collect::<Vec<_>>(),
         "owners": owners.collect::<Vec<_>>(),

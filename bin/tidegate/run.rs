@@ -24,6 +24,7 @@ use tidegate::shell::sequencer::{Rebuild, Sequencer};
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Fault, Links, Node};
 use tidegate::telemetry::counters::{Counter, Counters};
+use tidegate::vocabulary::durability::Durability;
 use tracing::{error, info, warn};
 
 use crate::EXIT_USAGE;
@@ -43,6 +44,27 @@ pub(crate) struct Args {
     /// Keep the journal here instead; made when it does not exist
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// When an answer leaves: once the mapped ring has its record, or once the disk has it
+    #[arg(long, value_enum)]
+    durability: Option<DurabilityArg>,
+    /// Keep the mapped ring of the newest records here instead of /dev/shm
+    #[arg(long, value_name = "DIR")]
+    hot_dir: Option<PathBuf>,
+    /// This once, go on although records are damaged or missing
+    ///
+    /// The node refuses such a journal: a copy of it may be whole, and what is missing may have
+    /// been acknowledged. With this it goes on from the last record that can be trusted. What is
+    /// lost is printed, and what follows the damage is kept in a file aside. Every session opened
+    /// before is refused from then on (HistoryLost): its firm must check its orders by hand.
+    #[arg(long)]
+    accept_loss: bool,
+    /// This once, take a copied journal for the journal
+    ///
+    /// Two nodes on two copies of one journal would both answer for it, so a copy is refused. Make
+    /// sure that the original never runs again. Records that it wrote after the copy was made are
+    /// missing: every session opened before is refused from then on (HistoryLost).
+    #[arg(long)]
+    accept_copy: bool,
     /// What an empty turn does: `spin` wants a core of its own
     #[arg(long, value_enum)]
     idle: Option<IdleArg>,
@@ -59,6 +81,12 @@ enum IdleArg {
     Yield,
     Spin,
     Park,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DurabilityArg {
+    LocalMmap,
+    LocalFsync,
 }
 
 /// Runs the command.
@@ -94,9 +122,18 @@ fn configure(args: &Args) -> Result<Config, String> {
     if let Some(listen) = args.listen {
         config = config.with_listen(listen).map_err(|e| e.to_string())?;
     }
-    let Local { data_dir, idle, core, .. } = &mut config.local;
+    let Local { data_dir, hot_dir, durability, idle, core, .. } = &mut config.local;
     if let Some(dir) = &args.data_dir {
         data_dir.clone_from(dir);
+    }
+    if let Some(dir) = &args.hot_dir {
+        hot_dir.clone_from(dir);
+    }
+    if let Some(asked) = args.durability {
+        *durability = match asked {
+            DurabilityArg::LocalMmap => Durability::LocalMmap,
+            DurabilityArg::LocalFsync => Durability::LocalFsync,
+        };
     }
     if let Some(asked) = args.idle {
         *idle = match asked {
@@ -106,6 +143,8 @@ fn configure(args: &Args) -> Result<Config, String> {
         };
     }
     *core = args.core.or(*core);
+    config.local.accept_loss = args.accept_loss;
+    config.local.accept_copy = args.accept_copy;
     Ok(config)
 }
 

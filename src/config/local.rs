@@ -6,6 +6,7 @@ use super::read::{At, Section};
 use super::value;
 use crate::limits;
 use crate::vocabulary::durability::Durability;
+use crate::vocabulary::units::Nanos;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,14 @@ const RING_BYTES_DEFAULT: u64 = 256 << 20;
 const READER_LAG_BYTES_MIN: u64 = 64 << 10;
 const READER_LAG_BYTES_DEFAULT: u64 = 4 << 20;
 const _: () = assert!(READER_LAG_BYTES_MIN <= *RING_BYTES.start() / 2);
+/// More than any disk of one journal needs; a typing error is caught.
+const SPACE_LOW_WATER_BYTES_MAX: u64 = 1 << 40;
+/// Rings that the default leaves free: eight segments, some seconds of the highest rate.
+const SPACE_LOW_WATER_DEFAULT_RINGS: u64 = 2;
+/// Shorter is a core spent on looking; longer is a backlog that a power cut may take.
+const PERSIST_INTERVAL: RangeInclusive<u64> = Nanos::MILLI.0 / 20..=100 * Nanos::MILLI.0;
+/// Next to a flush of 0.1 to 10 ms it costs little, and an idle node little time.
+const PERSIST_INTERVAL_DEFAULT: Nanos = Nanos::MILLI;
 const CONNECTION_COUNT: RangeInclusive<u32> = 1..=65_536;
 const CONNECTION_COUNT_DEFAULT: u32 = 1_024;
 /// 0 and the null of a `u32` name no node.
@@ -25,6 +34,8 @@ const NODES: RangeInclusive<u32> = 1..=u32::MAX - 1;
 const CORE_MAX: u32 = 4_095;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9700);
 const DATA_DIR_DEFAULT: &str = "./tidegate-data";
+/// Memory that outlives a process and needs no disk.
+const HOT_DIR_DEFAULT: &str = "/dev/shm";
 
 /// What the hot thread does with a turn in which nothing happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -50,11 +61,14 @@ pub enum OnConfigChange {
 
 /// Settings of this node. Not journaled; changed by a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Local {
     /// Where clients connect. Port 0 lets the system choose one.
     pub listen: SocketAddr,
     /// The journal's directory.
     pub data_dir: PathBuf,
+    /// The directory of the mapped ring, whose newest records are not on disk yet.
+    pub hot_dir: PathBuf,
     /// This node's number, in `[1, 2^32 - 2]`.
     pub node: u32,
     /// When an answer may leave.
@@ -63,6 +77,11 @@ pub struct Local {
     pub journal_ring_bytes: u64,
     /// The ring of encoded reports; a power of two in `[1 MiB, 64 GiB]`.
     pub report_ring_bytes: u64,
+    /// Free bytes of the journal's disk below which nothing is accepted; in `[journal_ring_bytes /
+    /// 2, 1 TiB]`. Accepted again above twice as many.
+    pub space_low_water_bytes: u64,
+    /// How often the persister looks for records while there are none, in `[50 us, 100 ms]`.
+    pub persist_interval: Nanos,
     /// A reader this many bytes behind is closed; in `[64 KiB, report_ring_bytes / 2]`.
     pub reader_lag_max: u64,
     /// The core the hot thread is pinned to.
@@ -82,6 +101,12 @@ pub struct Local {
     pub open_at_start: bool,
     /// Who may log on; at most two an owner.
     pub keys: Vec<Key>,
+    /// Whether this one start goes on although records are damaged or missing. An act of a person,
+    /// never in a file.
+    pub accept_loss: bool,
+    /// Whether this one start takes a copy of a journal for the journal. An act of a person, never
+    /// in a file.
+    pub accept_copy: bool,
 }
 
 impl Default for Local {
@@ -90,10 +115,13 @@ impl Default for Local {
         Self {
             listen: LISTEN_DEFAULT,
             data_dir: PathBuf::from(DATA_DIR_DEFAULT),
+            hot_dir: PathBuf::from(HOT_DIR_DEFAULT),
             node: *NODES.start(),
             durability: Durability::default(),
             journal_ring_bytes: RING_BYTES_DEFAULT,
             report_ring_bytes: RING_BYTES_DEFAULT,
+            space_low_water_bytes: SPACE_LOW_WATER_DEFAULT_RINGS * RING_BYTES_DEFAULT,
+            persist_interval: PERSIST_INTERVAL_DEFAULT,
             reader_lag_max: READER_LAG_BYTES_DEFAULT,
             core: None,
             idle: Idle::default(),
@@ -103,6 +131,8 @@ impl Default for Local {
             on_config_change: OnConfigChange::default(),
             open_at_start: true,
             keys: Vec::new(),
+            accept_loss: false,
+            accept_copy: false,
         }
     }
 }
@@ -127,7 +157,14 @@ pub(super) fn read(mut section: Section<'_>, base: &Path, faults: &mut Faults) -
         (local.listen, listen_line) = (listen.value, listen.line);
     }
     set(&mut local.data_dir, s.take("data_dir", "a path", faults, |v| path(v, base)));
+    let hot_dir = s.take("hot_dir", "a path", faults, |v| path(v, base));
+    set(&mut local.hot_dir, hot_dir);
     set(&mut local.node, count(s, "node", &NODES, faults));
+    let durability = "\"local-mmap\" or \"local-fsync\"";
+    set(
+        &mut local.durability,
+        s.take("durability", durability, faults, |v| Durability::from_name(v.as_str()?)),
+    );
     let core = count(s, "core", &(0..=CORE_MAX), faults);
     local.core = core.and_then(|core| usize::try_from(core.value).ok());
     let idle = "\"yield\", \"spin\" or \"park\"";
@@ -163,6 +200,7 @@ pub(super) fn read(mut section: Section<'_>, base: &Path, faults: &mut Faults) -
 fn read_bounds(s: &mut Section<'_>, local: &mut Local, faults: &mut Faults) {
     set(&mut local.journal_ring_bytes, ring(s, "journal_ring_bytes", faults));
     set(&mut local.report_ring_bytes, ring(s, "report_ring_bytes", faults));
+    read_disk(s, local, faults);
     let lag = READER_LAG_BYTES_MIN..=local.report_ring_bytes / 2;
     let expected = format!(
         "a size in [{}, {}], the upper end being half of report_ring_bytes",
@@ -181,6 +219,37 @@ fn read_bounds(s: &mut Section<'_>, local: &mut Local, faults: &mut Faults) {
     let logons = 1..=limits::LOGON_CONNECTIONS_MAX.min(local.connection_count_max);
     local.logon_connections_max = *logons.end();
     set(&mut local.logon_connections_max, count(s, "logon_connections_max", &logons, faults));
+}
+
+/// What the disk is asked for.
+fn read_disk(s: &mut Section<'_>, local: &mut Local, faults: &mut Faults) {
+    let ring = local.journal_ring_bytes;
+    // Two segments, of a quarter of the ring each, are made ahead of the newest: room for them must
+    // be left when the gate shuts.
+    let low_water = ring / 2..=SPACE_LOW_WATER_BYTES_MAX;
+    local.space_low_water_bytes = SPACE_LOW_WATER_DEFAULT_RINGS * ring;
+    let expected = format!(
+        "a size in [{}, {}], the lower end being half of journal_ring_bytes",
+        value::show_size(*low_water.start()),
+        value::show_size(*low_water.end()),
+    );
+    set(
+        &mut local.space_low_water_bytes,
+        s.take("space_low_water", &expected, faults, |v| {
+            value::size(v).filter(|bytes| low_water.contains(bytes))
+        }),
+    );
+    let expected = format!(
+        "a span in [{}, {}] as a string, such as \"1 ms\" (units us, ms, s, min, h, d)",
+        value::show_span(Nanos(*PERSIST_INTERVAL.start())),
+        value::show_span(Nanos(*PERSIST_INTERVAL.end())),
+    );
+    set(
+        &mut local.persist_interval,
+        s.take("persist_interval", &expected, faults, |v| {
+            value::span(v).filter(|span| PERSIST_INTERVAL.contains(&span.0))
+        }),
+    );
 }
 
 /// Puts a value that was read in the place of a default.

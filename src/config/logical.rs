@@ -154,7 +154,8 @@ pub(super) fn read_capacities(
     c.resend_window = c.resend_window.min(*windows.end());
     set(&mut c.resend_window, power(s, "resend_window", &windows, faults));
     set(&mut c.key_count_max, power(s, "key_count_max", &KEY_COUNT, faults));
-    let expected = "a span in [1 s, 30 d] as a string, such as \"24 h\" (units ms, s, min, h, d)";
+    let expected =
+        "a span in [1 s, 30 d] as a string, such as \"24 h\" (units us, ms, s, min, h, d)";
     let retention = s.take("key_retention", expected, faults, |v| {
         value::span(v).filter(|span| KEY_RETENTION.contains(span))
     });

@@ -9,7 +9,8 @@ use toml::de::DeValue;
 use toml::value::{Datetime, Offset};
 
 const SECOND: u64 = Nanos::SECOND.0;
-const SPANS: [(&str, u64); 5] = [
+const SPANS: [(&str, u64); 6] = [
+    ("us", Nanos::MILLI.0 / 1_000),
     ("ms", Nanos::MILLI.0),
     ("s", SECOND),
     ("min", 60 * SECOND),
@@ -217,6 +218,7 @@ mod tests {
         check("1.5", None);
         let check =
             |written, nanos| assert_eq!(read(written, span).map(|n| n.0), nanos, "{written}");
+        check(r#""50 us""#, Some(50_000));
         check(r#""1500 ms""#, Some(1_500_000_000));
         check(r#""90 s""#, Some(90_000_000_000));
         check(r#""24 h""#, Some(86_400_000_000_000));
@@ -225,9 +227,9 @@ mod tests {
         check("90", None); // of what
         let shown = [1 << 30, 1 << 20, 1536, 7, 0].map(show_size);
         assert_eq!(shown, ["1 GiB", "1 MiB", "1536 B", "7 B", "0 B"]);
-        let shown = [86_400_000_000_000, 5_400_000_000_000, 1_500_000_000, 7, 0];
+        let shown = [86_400_000_000_000, 5_400_000_000_000, 1_500_000_000, 50_000, 7, 0];
         let shown = shown.map(|nanos| show_span(Nanos(nanos)));
-        assert_eq!(shown, ["1 d", "90 min", "1500 ms", "7 ns", "0 ns"]);
+        assert_eq!(shown, ["1 d", "90 min", "1500 ms", "50 us", "7 ns", "0 ns"]);
     }
 
     #[test]

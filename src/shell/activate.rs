@@ -113,6 +113,7 @@ pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated
     let dir = local.data_dir.display().to_string();
     let options = RingOptions {
         lock_memory: local.lock_memory,
+        accept_copy: local.accept_copy,
         ..RingOptions::new(local.journal_ring_bytes, local.node)
     };
     let (ring, recovery) = Ring::open_or_create(&local.data_dir, &options)?;
@@ -517,5 +518,26 @@ mod tests {
         assert!(next.machine.sessions().get(SessionIdx(0)).unwrap().is_history_lost);
         drop(next);
         assert_eq!(start(&config).unwrap().lost_from, None);
+    }
+
+    /// A copy of a journal is another's history: taken by a person alone, and marked.
+    #[test]
+    fn a_copy_is_taken_only_when_a_person_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        let mut first = start(&config).unwrap();
+        open_session(&mut first, 0);
+        drop(first);
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let copy = path.with_extension("copied");
+            std::fs::copy(&path, &copy).unwrap();
+            std::fs::rename(&copy, &path).unwrap();
+        }
+        assert!(matches!(start(&config), Err(StartError::Journal(_))));
+        config.local.accept_copy = true;
+        let copied = start(&config).unwrap();
+        assert!(copied.lost_from.is_some());
+        assert!(copied.machine.sessions().get(SessionIdx(0)).unwrap().is_history_lost);
     }
 }
