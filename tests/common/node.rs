@@ -317,6 +317,11 @@ impl Peer {
         std::mem::take(&mut self.out)
     }
 
+    /// Octets that are queued and not sent.
+    pub(crate) fn unsent_len(&self) -> usize {
+        self.out.len()
+    }
+
     /// Hands what is queued to the socket.
     pub(crate) fn flush(&mut self) {
         while let Some(stream) = self.stream.as_mut().filter(|_| !self.out.is_empty()) {
