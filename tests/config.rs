@@ -588,7 +588,13 @@ fn the_environment_of_the_process_is_read() {
 fn help_teaches() {
     let (output, help, _) = tidegate(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    for part in ["First steps", "tidegate config example", "Exit codes", "gate between"] {
+    for part in [
+        "First steps",
+        "tidegate config example",
+        "Exit codes",
+        "3  run: the journal",
+        "gate between",
+    ] {
         assert!(help.contains(part), "{part} in {help}");
     }
 }

@@ -11,6 +11,8 @@ mod node;
 
 #[path = "shell/bounds.rs"]
 mod bounds;
+#[path = "shell/disk.rs"]
+mod disk;
 #[path = "shell/durable.rs"]
 mod durable;
 #[path = "shell/lines.rs"]

@@ -20,6 +20,8 @@ use std::process::ExitCode;
 /// The command line or the configuration was refused. A failed claim or run is
 /// [`ExitCode::FAILURE`], 1.
 const EXIT_USAGE: u8 = 2;
+/// The journal could not be written: no fault of the program, and nothing a restart alone repairs.
+const EXIT_JOURNAL: u8 = 3;
 
 const ABOUT: &str = "\
 Tidegate is the gate between trading firms and a market: orders come in over TCP in a binary FIXP
@@ -38,7 +40,8 @@ First steps:
 Exit codes:
   0  done
   1  a claim failed, or the run failed
-  2  the command line or the configuration was refused";
+  2  the command line or the configuration was refused
+  3  run: the journal could not be written: repair its disk, then start again";
 
 /// Tidegate: low-latency order entry.
 #[derive(Parser)]

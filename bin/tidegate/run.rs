@@ -15,9 +15,10 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::config::{Config, Idle, Local};
+use tidegate::coordination::pressure::RingKind;
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::report_log::ReportLog;
-use tidegate::shell::activate::activate;
+use tidegate::shell::activate::{Activated, activate};
 use tidegate::shell::pin;
 use tidegate::shell::poll::Sockets;
 use tidegate::shell::sequencer::{Rebuild, Sequencer};
@@ -27,7 +28,7 @@ use tidegate::telemetry::counters::{Counter, Counters};
 use tidegate::vocabulary::durability::Durability;
 use tracing::{error, info, warn};
 
-use crate::EXIT_USAGE;
+use crate::{EXIT_JOURNAL, EXIT_USAGE};
 
 /// Messages a side channel holds; more wait outside, or are lost and counted.
 const CHANNEL_MESSAGES_MAX: usize = 1024;
@@ -107,9 +108,45 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     match serve(&config, args.json) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            error!("{message}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            error!("{failure}");
+            failure.code()
+        }
+    }
+}
+
+/// Why a node ended.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// It did not start, or could not go on.
+    #[error("{0}")]
+    Run(String),
+    /// Its journal could not be written.
+    #[error("{0}")]
+    Journal(String),
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Run(_) => ExitCode::FAILURE,
+            Self::Journal(_) => ExitCode::from(EXIT_JOURNAL),
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self::Run(message)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let message = fault.to_string();
+        match fault {
+            Fault::Journal { .. } => Self::Journal(message),
+            Fault::Machine(_) | Fault::Poll(_) => Self::Run(message),
         }
     }
 }
@@ -148,7 +185,7 @@ fn configure(args: &Args) -> Result<Config, String> {
     Ok(config)
 }
 
-fn serve(config: &Config, is_json: bool) -> Result<(), String> {
+fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     let local = &config.local;
     for warning in config.warnings() {
         warn!("{warning}");
@@ -161,6 +198,33 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         .map_err(|_| "report_ring_bytes is larger than this machine's memory".to_owned())?;
     let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
     let activated = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
+    tell_recovery(local, &activated);
+    let sockets = listen(local.listen, Sockets::listen)?;
+    let address = sockets.local_addr().map_err(|e| e.to_string())?;
+    let waker = sockets.waker();
+    let (side, side_of_node) = bounded(CHANNEL_MESSAGES_MAX);
+    let (notices_of_node, notices) = bounded(CHANNEL_MESSAGES_MAX);
+    let counters = Counters::new();
+    let links = Links { side: side_of_node, notices: notices_of_node, counters: counters.clone() };
+    watch_signals(side, waker)?;
+    info!("listening on {address}");
+    say(is_json, &json!({ "listening": address.to_string() }), &format!("listening on {address}"));
+    let node = Node::new(config, activated, log, keys, sockets, links);
+    let (core, is_locked) = (local.core, local.lock_memory);
+    let hot = thread::Builder::new()
+        .name("hot".to_owned())
+        .spawn(move || turn_until_stopped(node, core, is_locked))
+        .map_err(|e| format!("cannot start the hot thread: {e}"))?;
+    write_log(&notices);
+    let sequencer = match hot.join() {
+        Ok(ended) => ended?,
+        Err(_) => return Err("the hot thread ended by an assertion".to_owned().into()),
+    };
+    stop(sequencer, &counters, is_json)
+}
+
+/// What a start found, and what an operator must do about it.
+fn tell_recovery(local: &Local, activated: &Activated) {
     let recovery = &activated.recovery;
     info!(
         dir = %local.data_dir.display(),
@@ -187,28 +251,6 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
              another"
         );
     }
-    let sockets = listen(local.listen, Sockets::listen)?;
-    let address = sockets.local_addr().map_err(|e| e.to_string())?;
-    let waker = sockets.waker();
-    let (side, side_of_node) = bounded(CHANNEL_MESSAGES_MAX);
-    let (notices_of_node, notices) = bounded(CHANNEL_MESSAGES_MAX);
-    let counters = Counters::new();
-    let links = Links { side: side_of_node, notices: notices_of_node, counters: counters.clone() };
-    watch_signals(side, waker)?;
-    info!("listening on {address}");
-    say(is_json, &json!({ "listening": address.to_string() }), &format!("listening on {address}"));
-    let node = Node::new(config, activated, log, keys, sockets, links);
-    let (core, is_locked) = (local.core, local.lock_memory);
-    let hot = thread::Builder::new()
-        .name("hot".to_owned())
-        .spawn(move || turn_until_stopped(node, core, is_locked))
-        .map_err(|e| format!("cannot start the hot thread: {e}"))?;
-    write_log(&notices);
-    let sequencer = match hot.join() {
-        Ok(ended) => ended.map_err(|fault| fault.to_string())?,
-        Err(_) => return Err("the hot thread ended by an assertion".to_owned()),
-    };
-    stop(sequencer, &counters, is_json)
 }
 
 fn listen<T>(
@@ -272,7 +314,23 @@ fn write_log(notices: &Receiver<Notice>) {
             Notice::Ended { session, why } => info!(%session, "{why}"),
             Notice::Refused { peer, why } => warn!(?peer, "refused: {why}"),
             Notice::SlowReader { session } => warn!(%session, "closed: reads too slowly"),
-            Notice::GateShut { cause } => warn!(cause = cause.name(), "gate shut"),
+            Notice::GateShut { cause } => {
+                warn!(cause = cause.name(), "gate shut: nothing more is accepted");
+            }
+            Notice::GateOpened => info!("gate open: orders are accepted again"),
+            Notice::LagBegins { ring, bytes } => {
+                warn!("the disk falls behind: {bytes} bytes of the {} wait for it", name_of(ring));
+            }
+            Notice::LagEnds { ring } => info!("the disk has caught up with the {}", name_of(ring)),
+            Notice::ReadingStopped => {
+                warn!("clients are not read until the disk has caught up; nothing is refused");
+            }
+            Notice::ReadingResumed => info!("clients are read again"),
+            Notice::SpaceShort => warn!("too little room is left for the journal"),
+            Notice::SpaceEnough => info!("the journal has room again"),
+            Notice::JournalFailed { what } => {
+                error!("the journal failed: {what}; ending every session");
+            }
             Notice::UnknownInstrument { who, security_id } => {
                 warn!(%who, ?security_id, "no such instrument: its phase was not set");
             }
@@ -282,9 +340,16 @@ fn write_log(notices: &Receiver<Notice>) {
     }
 }
 
+const fn name_of(ring: RingKind) -> &'static str {
+    match ring {
+        RingKind::Journal => "journal",
+        RingKind::Reports => "report log",
+    }
+}
+
 /// Closes the journal and tells where it stands, so that a replay can be compared with it.
-fn stop(sequencer: Sequencer, counters: &Counters, is_json: bool) -> Result<(), String> {
-    let (machine, clean) = sequencer.close().map_err(|e| e.to_string())?;
+fn stop(sequencer: Sequencer, counters: &Counters, is_json: bool) -> Result<(), Failure> {
+    let (machine, clean) = sequencer.close().map_err(|e| Failure::Journal(e.to_string()))?;
     let (output, state) = (machine.output_digest(), machine.state_digest());
     let counts: serde_json::Map<String, serde_json::Value> =
         Counter::ALL.iter().map(|c| (c.label().to_owned(), counters.get(*c).into())).collect();
@@ -309,4 +374,23 @@ fn say(is_json: bool, value: &serde_json::Value, text: &str) {
     let mut out = std::io::stdout().lock();
     let line = if is_json { value.to_string() } else { text.to_owned() };
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate::vocabulary::units::Text;
+
+    /// Whoever starts nodes must know a disk that is to be repaired from a program that is not.
+    #[test]
+    fn a_failed_journal_has_an_exit_code_of_its_own() {
+        let code = |failure: Failure| format!("{:?}", failure.code());
+        let what = Text::new("fdatasync");
+        let journal = Failure::from(Fault::Journal { what });
+        assert!(journal.to_string().contains("fdatasync"), "{journal}");
+        assert_eq!(code(journal), format!("{:?}", ExitCode::from(3)));
+        let poll = Failure::from(Fault::Poll(std::io::ErrorKind::Other.into()));
+        assert_eq!(code(poll), format!("{:?}", ExitCode::FAILURE));
+        assert_eq!(code(String::new().into()), format!("{:?}", ExitCode::FAILURE));
+    }
 }

@@ -11,6 +11,8 @@
 pub mod activate;
 pub mod turn;
 
+pub mod disk;
+pub mod held_back;
 mod receive;
 mod release;
 pub mod sequencer;

@@ -89,6 +89,7 @@ impl Node {
         if !self.connections.is_any_due(now) {
             return 0;
         }
+        let is_reading = self.is_reading();
         let mut work = 0;
         let mut from = 0;
         while let Some(connection) = self.connections.take_due(now, from) {
@@ -97,7 +98,8 @@ impl Node {
             if slot.is_free() {
                 continue;
             }
-            if slot.is_ready && slot.transport.session().is_some() {
+            let is_unread = slot.is_open() && slot.is_ready;
+            if is_unread && (slot.transport.session().is_some() || !is_reading) {
                 self.on_timer_unread(now, connection);
                 continue;
             }
@@ -123,8 +125,8 @@ impl Node {
         work
     }
 
-    /// What the peer sent waits to be read: it is heard before it is judged silent. What we owe it
-    /// goes out all the same, or its client would give the line up.
+    /// What the peer sent waits to be read: it is heard before it is judged silent, or late. What
+    /// we owe it goes out all the same, or its client would give the line up.
     fn on_timer_unread(&mut self, now: Nanos, connection: ConnectionIdx) {
         let (slot, bindings, _) = self.connections.split(connection);
         let act = slot.transport.on_timer_unread(now, &mut slot.outgoing, bindings);

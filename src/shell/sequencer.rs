@@ -6,12 +6,15 @@
 //! commit: what may leave
 //! ```
 //!
-//! The gate is shut for space while there is still room: what a shut gate itself must journal (the
-//! ends of transports) has a reserve that client messages never touch.
+//! The gate is shut while there is still room: what a shut gate itself must journal (the ends of
+//! transports) has a reserve that client messages never touch.
 
 use std::collections::VecDeque;
 
+use super::disk::{Disk, DiskFault};
+use super::held_back::HeldBack;
 use crate::coordination::gate::Gate;
+use crate::coordination::pressure::{Facts, RingFacts, Space};
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, STATE_HASH_INTERVAL};
 use crate::machine::Machine;
@@ -20,7 +23,6 @@ use crate::replication::commit::Commit;
 use crate::session::report_log::ReportLog;
 use crate::vocabulary::durability::Durability;
 use crate::vocabulary::event::Event;
-use crate::vocabulary::fix::GateCause;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::units::{Epoch, Index, Nanos, Seq, SessionIdx};
 use journal::{Full, Position, Ring};
@@ -38,10 +40,13 @@ pub struct Sequencer {
     pub gate: Gate,
     /// What may leave.
     pub commit: Commit,
+    /// How far the threads that write are, as of this turn.
+    pub disk: Disk,
     ring: Ring,
     epoch: Epoch,
     out: Outbox,
     told: Told,
+    held_back: HeldBack,
     /// Where the next record to apply begins.
     applied_to: Position,
     records_since_hash: u64,
@@ -123,15 +128,18 @@ impl Sequencer {
         let applied_to = ring.head();
         let last_time = Nanos(ring.last_time());
         let told = Told::new(machine.sessions().capacity());
+        let held_back = HeldBack::new(log.head());
         Self {
             machine,
             log,
             gate: Gate::default(),
             commit,
+            disk: Disk::default(),
             ring,
             epoch,
             out: Outbox::new(),
             told,
+            held_back,
             applied_to,
             records_since_hash: 0,
             last_time,
@@ -202,13 +210,43 @@ impl Sequencer {
         }
         self.applied_to = self.ring.head();
         self.commit.on_applied(self.machine.index());
+        self.held_back.on_applied(self.machine.index(), self.log.head());
         Ok(count)
     }
 
-    /// Shuts the gate while there is room only for what a shut gate must journal. True when it was
-    /// shut just now.
-    pub fn check_space(&mut self) -> bool {
-        self.ring.free_bytes() < SPACE_RESERVE_BYTES && self.gate.shut(GateCause::Space)
+    /// Whether there is room only for what a shut gate must journal.
+    #[must_use]
+    pub fn is_nearly_full(&self) -> bool {
+        self.ring.free_bytes() < SPACE_RESERVE_BYTES
+    }
+
+    /// What back-pressure is judged by. A ring that does not wrap never has room again, so one that
+    /// is nearly full counts as short of space.
+    #[must_use]
+    pub fn pressure_facts(&self) -> Facts {
+        let disk = &self.disk;
+        Facts {
+            journal: RingFacts {
+                ring_bytes: self.ring.ring_bytes(),
+                unpersisted_bytes: disk.journal_unpersisted_bytes,
+                persisted_to: disk.journal_persisted_to,
+            },
+            reports: RingFacts {
+                ring_bytes: self.log.size() as u64,
+                unpersisted_bytes: disk.reports_unpersisted_bytes,
+                persisted_to: disk.reports_persisted_to,
+            },
+            held_back_bytes: self.held_back.bytes(),
+            acks_wait: self.commit.waits_for_disk(),
+            space: if self.is_nearly_full() { Space::Short } else { disk.space },
+            is_poisoned: disk.fault.is_some(),
+        }
+    }
+
+    /// What failed, if the journal is not to be trusted any more.
+    #[must_use]
+    pub const fn journal_fault(&self) -> Option<DiskFault> {
+        self.disk.fault
     }
 
     /// Free bytes of the journal.
@@ -237,6 +275,7 @@ impl Sequencer {
             return;
         }
         *looked_at = released;
+        self.held_back.on_released(released);
         sessions.retain(|session| {
             tell(*session);
             let newest = &mut newest[session.0 as usize];

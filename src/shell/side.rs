@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use super::disk::DiskFault;
+use crate::coordination::pressure::RingKind;
 use crate::vocabulary::fix::{GateCause, MarketPhase};
 use crate::vocabulary::units::{Epoch, Index, SecurityId, SessionId, Text};
 
@@ -61,6 +63,33 @@ pub enum Notice {
     GateShut {
         /// For this cause.
         cause: GateCause,
+    },
+    /// The gate was opened: no cause is left.
+    GateOpened,
+    /// So much of a ring is not on disk that somebody should look.
+    LagBegins {
+        /// Which ring.
+        ring: RingKind,
+        /// Bytes that wait for the disk.
+        bytes: u64,
+    },
+    /// The disk has caught up.
+    LagEnds {
+        /// Which ring.
+        ring: RingKind,
+    },
+    /// Clients are not read until the disk has caught up.
+    ReadingStopped,
+    /// They are read again.
+    ReadingResumed,
+    /// Too little room is left for the journal.
+    SpaceShort,
+    /// There is room again.
+    SpaceEnough,
+    /// A write or a sync of the journal failed: the node ends.
+    JournalFailed {
+        /// What failed, for a human.
+        what: DiskFault,
     },
     /// A phase was to be set for an instrument that is none: nothing was journaled.
     UnknownInstrument {

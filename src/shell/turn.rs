@@ -1,8 +1,8 @@
 //! One turn of the hot loop, step by step.
 //!
 //! ```text
-//! 1 clock   2 side messages   3 what is due   4 poll   5 receive, admit, append
-//! 6 apply   7 commit          8 fence         9 release
+//! 1 clock, disk   2 side messages   3 what is due   4 poll   5 receive, admit, append
+//! 6 apply         7 commit          8 fence         9 release
 //! ```
 //!
 //! No step waits for a peer, takes a lock or allocates; each is bounded by `limits.rs` and returns
@@ -17,22 +17,24 @@ use thiserror::Error;
 use super::activate::Activated;
 use super::clock::Clock;
 use super::connections::Connections;
+use super::disk::DiskFault;
 use super::idle;
 use super::poll::Sockets;
 use super::sequencer::Sequencer;
 use super::side::{Notice, SideMessage};
 use crate::config::{Config, Idle};
+use crate::coordination::pressure::Pressure;
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, SIDE_MESSAGES_A_TURN_MAX};
 use crate::replay::ReplayError;
 use crate::session::auth::Keys;
 use crate::session::report_log::ReportLog;
 use crate::telemetry::counters::{Counter, Counters};
-use crate::vocabulary::fix::GateCause;
+use crate::vocabulary::fix::{GateCause, TerminationCode};
 use crate::vocabulary::record::RecordBody;
 use crate::vocabulary::units::Nanos;
 
 /// After a shutdown was asked for, peers have this long to take what is owed to them.
-const SHUTDOWN_GRACE: Nanos = Nanos::SECOND;
+pub(super) const SHUTDOWN_GRACE: Nanos = Nanos::SECOND;
 
 /// A node on its hot thread.
 pub struct Node {
@@ -45,10 +47,14 @@ pub struct Node {
     pub(super) reader_lag_max: u64,
     pub(super) logon_connections_max: u32,
     pub(super) credential_checks_left: u32,
+    pub(super) pressure: Pressure,
+    /// Why nothing is journaled any more.
+    pub(super) failure: Option<DiskFault>,
+    /// When the node ends at the latest, once it is to.
+    pub(super) shutdown: Option<Nanos>,
     idle: Idle,
     side: Receiver<SideMessage>,
     notices: Sender<Notice>,
-    shutdown: Option<Nanos>,
     had_work: bool,
     keys_were_told: bool,
 }
@@ -59,6 +65,15 @@ pub enum Fault {
     /// A record that this process wrote cannot be applied.
     #[error("the machine cannot go on: {0}")]
     Machine(#[from] ReplayError),
+    /// The journal could not be written, and is not trusted again by this process.
+    #[error(
+        "the journal failed: {what}; what was acknowledged is still in the mapped ring: repair the \
+         disk, leave the machine up, and start again"
+    )]
+    Journal {
+        /// What failed.
+        what: DiskFault,
+    },
     /// The poll failed.
     #[error("the poll failed: {0}")]
     Poll(#[from] io::Error),
@@ -98,10 +113,12 @@ impl Node {
             reader_lag_max: local.reader_lag_max,
             logon_connections_max: local.logon_connections_max,
             credential_checks_left: 0,
+            pressure: Pressure::new(clock.now()),
+            failure: None,
+            shutdown: None,
             idle: local.idle,
             side: links.side,
             notices: links.notices,
-            shutdown: None,
             had_work: true,
             keys_were_told: false,
         }
@@ -119,7 +136,10 @@ impl Node {
                 idle::wait(self.idle);
             }
         }
-        Ok(self.sequencer)
+        match self.failure {
+            Some(what) => Err(Fault::Journal { what }),
+            None => Ok(self.sequencer),
+        }
     }
 
     /// Journal, machine and reports, for a test that plays the disk.
@@ -132,10 +152,13 @@ impl Node {
         let now = self.clock.now();
         let logon_room = self.sequencer.logon_room();
         self.credential_checks_left = CREDENTIAL_CHECKS_A_TURN_MAX.min(logon_room);
-        let mut work = self.take_side_messages(now);
+        let mut work = self.look_at_disk(now);
+        work += self.take_side_messages(now);
         work += self.append_due(now);
         work += self.poll_sockets(now)?;
-        work += self.receive(now);
+        if self.is_reading() {
+            work += self.receive(now);
+        }
         // After the input: what waits in a socket is a sign of life, also after a long pause.
         work += self.on_timers(now);
         work += self.apply(now)?;
@@ -153,6 +176,8 @@ impl Node {
             taken += 1;
             match message {
                 SideMessage::Shutdown => self.begin_shutdown(now),
+                // Nothing is journaled any more.
+                SideMessage::SetPhase { .. } if self.failure.is_some() => {}
                 SideMessage::SetPhase { who, reason, security_id, phase } => {
                     let markets = self.sequencer.machine.engine().markets();
                     let is_known = security_id.is_none_or(|id| markets.get(id).is_some());
@@ -160,7 +185,7 @@ impl Node {
                     if !is_known {
                         self.notify(Notice::UnknownInstrument { who, security_id });
                     } else if self.sequencer.append(now, &body).is_err() {
-                        self.shut(GateCause::Space);
+                        self.shut_full();
                     }
                 }
             }
@@ -169,20 +194,23 @@ impl Node {
     }
 
     fn append_due(&mut self, now: Nanos) -> u32 {
-        if self.sequencer.check_space() {
-            self.notify(Notice::GateShut { cause: GateCause::Space });
+        if self.failure.is_some() {
+            return 0;
         }
+        self.check_space();
         self.sequencer.append_due(now).unwrap_or_else(|_full| {
-            self.shut(GateCause::Space);
+            self.shut_full();
             0
         })
     }
 
     fn poll_sockets(&mut self, now: Nanos) -> Result<u32, Fault> {
-        let has_input = self.connections.has_ready();
+        // Who is not read waits with the kernel, and new connections beside it.
+        let is_reading = self.is_reading();
+        let has_input = is_reading && self.connections.has_ready();
         self.sockets.poll(idle::poll_timeout(self.idle, self.had_work || has_input))?;
         self.connections.on_readiness(self.sockets.ready());
-        Ok(self.accept(now))
+        Ok(if is_reading { self.accept(now) } else { 0 })
     }
 
     fn apply(&mut self, now: Nanos) -> Result<u32, Fault> {
@@ -204,6 +232,14 @@ impl Node {
         }
     }
 
+    /// Ends a cause of the gate, and says so when it was the last.
+    pub(super) fn end(&mut self, cause: GateCause) {
+        self.sequencer.gate.end(cause);
+        if self.sequencer.gate.cause().is_none() {
+            self.notify(Notice::GateOpened);
+        }
+    }
+
     /// Tells the side threads; what they have no room for is counted.
     pub(super) fn notify(&mut self, notice: Notice) {
         if self.notices.try_send(notice).is_err() {
@@ -217,7 +253,7 @@ impl Node {
             self.sequencer.gate.shut(GateCause::Failover);
             self.notify(Notice::Stopping);
             self.sockets.close_listener();
-            self.stop_all(now);
+            self.stop_all(now, TerminationCode::AdminAction, "the node stops");
         }
     }
 

@@ -67,6 +67,10 @@ counters! {
     BytesOut => "bytes_out",
     /// Requests for reports to be sent again, refused ones included.
     Retransmissions => "retransmit_requests",
+    /// Times at which clients were not read any more because of the disk.
+    ReadingStops => "reading_stops",
+    /// Times at which the disk shut the gate.
+    GateShutsByDisk => "gate_shuts_by_disk",
     /// Notices that the side thread had no room for.
     NoticesLost => "notices_lost",
     /// Connections now.
@@ -77,6 +81,10 @@ counters! {
     OpenOrders => "open_orders",
     /// Free octets of the journal ring now.
     JournalFree => "journal_bytes_free",
+    /// Octets of the journal that are not on disk now.
+    JournalLag => "journal_bytes_not_durable",
+    /// Last record on disk.
+    DurableIndex => "durable_index",
 }
 
 /// The counters, shared between the hot thread and its readers.

@@ -26,7 +26,7 @@ fn config(dir: &std::path::Path) -> Config {
 }
 
 /// The disk has everything that was appended.
-fn sync(rig: &mut Rig) -> Index {
+pub(crate) fn sync(rig: &mut Rig) -> Index {
     let sequencer = rig.node.sequencer_mut();
     let index = sequencer.machine.index();
     sequencer.on_durable(index);
@@ -34,7 +34,7 @@ fn sync(rig: &mut Rig) -> Index {
 }
 
 /// Logs on beside a disk that is never behind.
-fn log_on(rig: &mut Rig, peer: &mut Peer) {
+pub(crate) fn log_on(rig: &mut Rig, peer: &mut Peer) {
     peer.connect(rig);
     let mut turns = 0;
     while !peer.session.is_live() {
