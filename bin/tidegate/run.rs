@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use journal::Recovery;
+use journal::{JournalError, Recovery};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -376,7 +376,11 @@ fn stop(
     counters: &Counters,
     is_json: bool,
 ) -> Result<(), Failure> {
-    let (machine, clean) = sequencer.close(disk).map_err(|e| e.to_string())?;
+    let (machine, clean) = sequencer.close(disk).map_err(|error| {
+        let is_poisoned = matches!(error, JournalError::Poisoned(_));
+        let code = if is_poisoned { EXIT_JOURNAL } else { EXIT_FAILURE };
+        Failure { code, message: error.to_string() }
+    })?;
     let (output, state) = (machine.output_digest(), machine.state_digest());
     let counts: serde_json::Map<String, serde_json::Value> =
         Counter::ALL.iter().map(|c| (c.label().to_owned(), counters.get(*c).into())).collect();
