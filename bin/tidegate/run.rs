@@ -170,7 +170,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     drop(listen(local.listen, std::net::TcpListener::bind)?);
     let report_bytes = usize::try_from(local.report_ring_bytes)
         .map_err(|_| "report_ring_bytes is larger than this machine's memory".to_owned())?;
-    let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
+    let mut log = ReportLog::heap(report_bytes, config.logical.capacities.session_count_max);
     let (activated, disk) = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
     tell_recovery(&local.data_dir, &activated.recovery);
     if let Some(index) = activated.lost_from {

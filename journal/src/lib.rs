@@ -29,6 +29,10 @@ mod reopen;
 mod ring;
 mod scan;
 mod segment;
+mod spool;
+mod spool_file;
+mod spool_marks;
+mod spool_reader;
 mod storage;
 mod sums;
 mod survey;
@@ -55,6 +59,12 @@ pub use region::{Region, RegionError, RegionReader, exit_on_sigbus};
 pub use ring::{Appended, Full, Records, Ring, RingBytes, RingFile};
 pub use scan::ChainError;
 pub use segment::{SEGMENT_HEADER_BYTES, segment_file, sums_file};
+pub use spool::{
+    REPORTS_DIR, SPOOL_GROUP_BYTES_MAX, Spool, SpoolFound, SpoolOptions, SpoolProgress,
+};
+pub use spool_file::{SPOOL_PIECE_BYTES, SpoolIdentity, SpoolUseless, report_file};
+pub use spool_marks::SpoolMarks;
+pub use spool_reader::{PieceRead, SpoolReader};
 pub use storage::{DirStorage, MemoryStorage, PageFate, Storage, faulty};
 pub use sums::SumsFound;
 pub use walk::Walk;

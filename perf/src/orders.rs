@@ -373,7 +373,7 @@ mod tests {
             NodeKey::new(&key.id, key.owner, key.secret.octets(), key.not_after).unwrap()
         });
         let keys = Keys::new(keys.collect()).unwrap();
-        let mut log = ReportLog::new(4 << 20, config.logical.capacities.session_count_max);
+        let mut log = ReportLog::heap(4 << 20, config.logical.capacities.session_count_max);
         let (activated, _disk) = activate(&config, &mut Rebuild(&mut log)).unwrap();
         let sockets = Sockets::listen(local.listen).unwrap();
         let address = sockets.local_addr().unwrap();

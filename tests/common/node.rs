@@ -110,7 +110,7 @@ impl Rig {
             .map(|key| Key::new(&key.id, key.owner, key.secret.octets(), key.not_after).unwrap());
         let keys = Keys::new(keys.collect()).unwrap();
         let report_bytes = usize::try_from(local.report_ring_bytes).unwrap();
-        let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
+        let mut log = ReportLog::heap(report_bytes, config.logical.capacities.session_count_max);
         let (activated, disk) = activate(config, &mut Rebuild(&mut log))?;
         let ring = RingFile::open(activated.ring.path().unwrap()).unwrap();
         let recovery = activated.recovery.clone();

@@ -95,7 +95,7 @@ fn all_sessions_may_end_in_one_turn() {
     let mut config = small(dir.path());
     config.logical.capacities.session_count_max = SESSIONS;
     config.logical.capacities.resend_window = 64;
-    let mut log = ReportLog::new(1 << 20, SESSIONS);
+    let mut log = ReportLog::heap(1 << 20, SESSIONS);
     let (activated, _disk) = activate(&config, &mut Rebuild(&mut log)).unwrap();
     let Activated { ring, machine, clock, epoch, .. } = activated;
     let mut sequencer = Sequencer::new(ring, machine, log, epoch, Durability::LocalMmap);

@@ -76,7 +76,7 @@ impl World {
             keys: Keys::new(vec![key("firm-a", 0), key("firm-b", 1)]).unwrap(),
             bindings: Bindings::new(2),
             out: Outgoing::default(),
-            log: ReportLog::new(1 << 12, 2),
+            log: ReportLog::heap(1 << 12, 2),
             gate: None,
             is_primary: true,
             checks_left: 4,
