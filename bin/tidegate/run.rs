@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use journal::{Recovery, Region};
+use journal::{JournalError, Recovery, Region};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -206,7 +206,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
         .map_err(|e| format!("cannot start the hot thread: {e}"))?;
     write_log(&notices);
     let sequencer = match hot.join() {
-        Ok(ended) => ended.map_err(on_fault)?,
+        Ok(ended) => ended.map_err(|fault| on_fault(&fault))?,
         Err(_) => return Err("the hot thread ended by an assertion".into()),
     };
     let disk = disk.stop().ok_or("a thread of the journal ended by an assertion")?;
@@ -214,7 +214,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
 }
 
 /// A failed disk has its own code, and a way back that must be told.
-fn on_fault(fault: Fault) -> Failure {
+fn on_fault(fault: &Fault) -> Failure {
     match fault {
         Fault::Journal(_) => Failure {
             code: EXIT_JOURNAL,
@@ -378,7 +378,11 @@ fn stop(
     counters: &Counters,
     is_json: bool,
 ) -> Result<(), Failure> {
-    let (machine, clean) = sequencer.close(disk).map_err(|e| e.to_string())?;
+    let (machine, clean) = sequencer.close(disk).map_err(|error| {
+        let is_poisoned = matches!(error, JournalError::Poisoned(_));
+        let code = if is_poisoned { EXIT_JOURNAL } else { EXIT_FAILURE };
+        Failure { code, message: error.to_string() }
+    })?;
     let (output, state) = (machine.output_digest(), machine.state_digest());
     let counts: serde_json::Map<String, serde_json::Value> =
         Counter::ALL.iter().map(|c| (c.label().to_owned(), counters.get(*c).into())).collect();

@@ -49,6 +49,8 @@ pub struct Preparer {
     next: u64,
     /// Bytes of it that are written, once it is begun.
     written: Option<u64>,
+    /// The last attempt found no room, whatever the disk says is free: a quota, a reserve.
+    is_refused: bool,
     /// Free bytes below which the disk counts as full.
     low_water: u64,
     zeros: Box<[u8]>,
@@ -65,7 +67,16 @@ impl Preparer {
     ) -> Self {
         marks.set_prepared(segment_count);
         let zeros = vec![0; to_usize(PIECE_BYTES.min(geometry.segment_bytes()))].into();
-        Self { marks, geometry, label, next: segment_count, written: None, low_water, zeros }
+        Self {
+            marks,
+            geometry,
+            label,
+            next: segment_count,
+            written: None,
+            is_refused: false,
+            low_water,
+            zeros,
+        }
     }
 
     /// Does the next piece of work, if there is one, and looks at the room that is left.
@@ -98,7 +109,7 @@ impl Preparer {
         let is_needed = self.is_needed();
         if free < self.low_water || (is_needed && !has_room) {
             self.marks.set_space_short(true);
-        } else if free >= self.low_water.saturating_mul(2) {
+        } else if free >= self.low_water.saturating_mul(2) && !self.is_refused {
             self.marks.set_space_short(false);
         }
         Ok(has_room)
@@ -168,6 +179,7 @@ impl Preparer {
             .and_then(|()| storage.create(sums, sums_bytes(self.geometry)));
         match made {
             Ok(()) => {
+                self.is_refused = false;
                 // The header page is written last.
                 self.written = Some(SEGMENT_HEADER_BYTES);
                 Ok(Prepared::Piece)
@@ -188,7 +200,7 @@ impl Preparer {
         if !matches!(error.kind(), StorageFull | QuotaExceeded) {
             return Err(poison(new, doing)(error));
         }
-        self.written = None;
+        (self.written, self.is_refused) = (None, true);
         self.marks.set_space_short(true);
         // Its room is wanted; a file that cannot even be removed is met again by the next attempt.
         let _ = storage.remove(new);

@@ -64,6 +64,7 @@ pub enum OnConfigChange {
 
 /// Settings of this node. Not journaled; changed by a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Local {
     /// Where clients connect. Port 0 lets the system choose one.
     pub listen: SocketAddr,

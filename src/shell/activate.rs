@@ -173,7 +173,7 @@ impl Past {
             return None;
         }
         let since = self.epochs.iter().find(|(_, incarnation)| *incarnation >= suspect_incarnation);
-        Some(since.map_or(Index(recovery.last_index).next(), |(index, _)| *index))
+        Some(since.map_or_else(|| Index(recovery.last_index).next(), |(index, _)| *index))
     }
 }
 

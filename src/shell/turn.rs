@@ -287,7 +287,7 @@ impl Node {
     fn begin_failure(&mut self, now: Nanos) {
         self.notify(Notice::JournalFailed);
         self.shut(GateCause::Journal);
-        self.shutdown.get_or_insert(now.saturating_add(SHUTDOWN_GRACE));
+        self.shutdown.get_or_insert_with(|| now.saturating_add(SHUTDOWN_GRACE));
         self.sockets.close_listener();
         self.stop_all(now, TerminationCode::UnspecifiedError, "the journal failed");
     }

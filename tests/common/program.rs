@@ -185,11 +185,11 @@ impl Home {
     }
 
     pub(crate) fn serve(&self) -> Served {
-        self.await_serving(Process::start(&self.args()))
+        Self::await_serving(Process::start(&self.args()))
     }
 
     /// Waits until a process says where it listens.
-    pub(crate) fn await_serving(&self, process: Process) -> Served {
+    pub(crate) fn await_serving(process: Process) -> Served {
         let mut said = Vec::new();
         loop {
             let Ok(line) = process.lines.recv_timeout(WAIT_MAX) else {

@@ -30,7 +30,8 @@ const OPEN_ORDERS_MIN: u64 = 1 << 18;
 /// A directory; removed when dropped, unless it is to be kept.
 pub(crate) struct Site {
     dir: PathBuf,
-    /// For the ring: in memory where that can be. Never kept: a stop leaves nothing there.
+    /// For the ring: in memory where that can be. A site that is kept has it in itself, so that all
+    /// of the evidence is in one place, whoever was killed.
     hot: PathBuf,
     is_kept: bool,
 }
@@ -52,7 +53,7 @@ impl Site {
         // An absolute path means the same in a message read later.
         let dir = fs::canonicalize(&dir).map_err(failed)?;
         let hot = Path::new(MEMORY).join(name()?);
-        let is_hot = builder().create(&hot).is_ok();
+        let is_hot = keep.is_none() && builder().create(&hot).is_ok();
         let hot = if is_hot { hot } else { dir.clone() };
         let site = Self { dir, hot, is_kept: keep.is_some() };
         fs::create_dir(site.histories()).map_err(|e| format!("{}: {e}", site.dir.display()))?;
