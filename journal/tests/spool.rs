@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
+mod common;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
@@ -10,9 +12,9 @@ use std::sync::Arc;
 
 use journal::faulty::{Effect, Fault, Faults, FaultyStorage, OperationKind};
 use journal::{
-    MemoryStorage, PageFate, PieceRead, Position, Region, RingBytes, Spool, SpoolFound,
-    SpoolIdentity, SpoolMarks, SpoolOptions, SpoolProgress, SpoolReader, SpoolUseless, Storage,
-    Uuid, report_file,
+    MemoryStorage, PageFate, PieceRead, Position, REPORTS_DIR, Region, RingBytes, Spool,
+    SpoolFound, SpoolIdentity, SpoolMarks, SpoolOptions, SpoolProgress, SpoolReader, SpoolUseless,
+    Storage, Uuid, report_file,
 };
 
 /// The smallest ring: segments of 8 KiB, a piece each.
@@ -170,6 +172,25 @@ fn what_is_appended_can_be_read_in_whole_pieces() {
         assert_eq!(written, 4096);
         assert_eq!(whole_pieces(&storage, ring_bytes, writer.head, u64::MAX), finished);
     }
+}
+
+/// The same in a directory of the file system, which is made at the first start.
+#[test]
+fn a_directory_keeps_what_memory_keeps() {
+    let dir = common::temp_dir();
+    let head = 2 * LARGE + 4096;
+    let all: Vec<u64> = (0..head >> 16).collect();
+    for written in [head, 4096] {
+        let mut storage = Spool::directory(dir.path()).unwrap();
+        assert_eq!(rebuild(&mut storage, LARGE, head, u64::MAX), written);
+        assert_eq!(whole_pieces(&storage, LARGE, head, u64::MAX), all);
+    }
+    let reports = dir.path().join(REPORTS_DIR);
+    assert_eq!(std::fs::read_dir(&reports).unwrap().count(), 9);
+    std::fs::remove_dir_all(&reports).unwrap();
+    std::fs::write(&reports, "a file").unwrap();
+    let mut storage = Spool::directory(dir.path()).unwrap();
+    assert!(Spool::open(&mut storage, &options(LARGE)).is_err());
 }
 
 /// Appends and steps at random, with and without losses; at some operation the machine stops, and
