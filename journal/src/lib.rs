@@ -53,6 +53,6 @@ pub use region::{Region, RegionError};
 pub use ring::{Appended, Full, Records, Ring, RingBytes, RingFile};
 pub use scan::ChainError;
 pub use segment::{SEGMENT_HEADER_BYTES, segment_file, sums_file};
-pub use storage::{DirStorage, MemoryStorage, PageFate, Storage};
+pub use storage::{DirStorage, MemoryStorage, PageFate, Storage, faulty};
 pub use sums::SumsFound;
 pub use watermarks::{Poison, Watermarks};

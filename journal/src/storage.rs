@@ -3,16 +3,18 @@
 //! ```text
 //! dir      DirStorage: a directory of the file system
 //! memory   MemoryStorage: a disk in memory that can lose its power
+//! faulty   FaultyStorage: either of them, and a script of what fails
 //! ```
 //!
 //! A file has the length it was made with, and all its blocks: a full disk is seen when a file is
-//! made and never when it is written. Bytes, lengths and names wait in a cache until they are
-//! synced, each apart. What the answers mean is the same for all implementations, the kinds of
-//! their errors included; the tests at the end of this file hold them to it.
+//! made and never when it is written. Bytes and names wait in a cache until they are synced, each
+//! apart. What the answers mean is the same for all implementations, the kinds of their errors
+//! included; the tests at the end of this file hold them to it.
 //!
 //! Not for the hot thread: every call may block.
 
 mod dir;
+pub mod faulty;
 mod memory;
 
 pub use dir::DirStorage;
@@ -188,6 +190,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         check(&mut DirStorage::new(dir.path()));
         check(&mut MemoryStorage::new());
+        check(&mut faulty::FaultyStorage::new(MemoryStorage::new()));
     }
 
     #[derive(Clone, Debug)]
