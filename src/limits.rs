@@ -38,6 +38,24 @@ pub const KEYS_EXPIRED_A_STEP_MAX: u32 = 2;
 /// Records between two StateHash records.
 pub const STATE_HASH_INTERVAL: u64 = 65_536;
 
+/// Percent of a ring that is not persisted at which an operator is told. Far above what one group
+/// of writes leaves (a few MiB of 256), and early enough to act: reading goes on.
+pub const LAG_ALARM_PERCENT: u64 = 25;
+/// Below this the alarm ends: as far below as reading resumes below its stop, one fifth.
+pub const LAG_ALARM_END_PERCENT: u64 = 20;
+/// Percent of a ring at which clients are not read any more. The other half is for what a turn had
+/// already taken (1,024 frames at most), for ends of transports, and for the reports of both.
+pub const LAG_STOP_PERCENT: u64 = 50;
+/// Below this they are read again. The tenth between is some 25 MiB of a ring of 256 MiB: a good
+/// part of a second of traffic, so that a disk at its limit does not make reading flap.
+pub const LAG_RESUME_PERCENT: u64 = 40;
+const _: () = assert!(LAG_ALARM_END_PERCENT < LAG_ALARM_PERCENT);
+const _: () = assert!(LAG_ALARM_PERCENT < LAG_RESUME_PERCENT);
+const _: () = assert!(LAG_RESUME_PERCENT < LAG_STOP_PERCENT && LAG_STOP_PERCENT < 100);
+/// So long may a disk that has something to write make no progress before clients are told: longer
+/// than a healthy disk's worst flush, shorter than what a client takes for a dead node.
+pub const PERSIST_STALL_MAX: Nanos = Nanos::SECOND;
+
 /// Accepted keep-alive intervals in milliseconds (ruling F24).
 pub const KEEPALIVE_MS_MIN: u32 = 100;
 /// See [`KEEPALIVE_MS_MIN`].

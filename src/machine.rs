@@ -15,7 +15,6 @@
 //! Besides, the shell asks [`Machine::sessions_mut`] to admit a message before it is journaled;
 //! that moves only provisional numbers, which `apply` asserts.
 
-use thiserror::Error;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::engine::apply::{Engine, Progress};
@@ -30,8 +29,10 @@ use crate::vocabulary::units::{ClOrdId, Epoch, Index, Nanos, Seq, SessionIdx};
 use crate::wire::decode::decode_client_message;
 use crate::wire::encode::{encode_report, report_len};
 
+mod error;
 mod snapshot;
 
+pub use error::ApplyError;
 pub use snapshot::SnapshotError;
 
 /// Slack between the time at which a key may be forgotten and the Tick that sees to it: forgetting
@@ -49,6 +50,8 @@ pub struct Machine {
     sessions: Sessions,
     engine: Engine,
     epoch: Epoch,
+    /// Whether the last record, pads apart, was the EpochStart.
+    is_epoch_new: bool,
     index: Index,
     time: Nanos,
     /// Sum of the time within epochs: what keys age by, so that a wrong clock at a takeover
@@ -56,57 +59,6 @@ pub struct Machine {
     active: Nanos,
     exec_count: u64,
     output_digest: u64,
-}
-
-/// Why a record cannot be applied: the journal is not one that this build could have written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum ApplyError {
-    /// A record is missing or repeated.
-    #[error("record {came} came, expected {expected}")]
-    OutOfOrder {
-        /// The next index.
-        expected: Index,
-        /// The record's.
-        came: Index,
-    },
-    /// Journaled time went back.
-    #[error("record {index}: its time {came} is before the last one, {last}")]
-    TimeWentBack {
-        /// The record.
-        index: Index,
-        /// Time of the record before.
-        last: Nanos,
-        /// Its time.
-        came: Nanos,
-    },
-    /// The epoch is not the current one.
-    #[error("record {index}: epoch {came} came, expected {expected}")]
-    WrongEpoch {
-        /// The record.
-        index: Index,
-        /// The current epoch.
-        expected: Epoch,
-        /// The record's.
-        came: Epoch,
-    },
-    /// The record contradicts the state.
-    #[error("record {index}: {what}")]
-    Impossible {
-        /// The record.
-        index: Index,
-        /// What contradicts.
-        what: &'static str,
-    },
-    /// The output differs from the one that wrote the journal.
-    #[error("record {index}: output digest {came:016x}, expected {expected:016x}: state diverged")]
-    Diverged {
-        /// The StateHash record.
-        index: Index,
-        /// The journaled digest.
-        expected: u64,
-        /// The digest here.
-        came: u64,
-    },
 }
 
 impl Machine {
@@ -129,6 +81,7 @@ impl Machine {
             sessions: Sessions::new(capacities.session_count_max, capacities.resend_window),
             engine: Engine::new(&capacities),
             epoch: Epoch(0),
+            is_epoch_new: false,
             index: Index(0),
             time: Nanos(0),
             active: Nanos(0),
@@ -142,16 +95,8 @@ impl Machine {
         assert!(out.is_empty(), "events of the last record were not drained");
         assert!(!self.engine.is_matching(), "the last record was not resumed to its end");
         self.check_order(record)?;
-        let span = record.time.since(self.time);
-        // The time before an epoch is not active, and a pad before its EpochStart carries its
-        // epoch.
-        let is_start = matches!(record.body, RecordBody::EpochStart { .. });
-        if !is_start && record.epoch == self.epoch {
-            self.active = self.active.saturating_add(span);
-        }
-        self.index = record.index;
-        self.time = record.time;
-        self.engine.expire(self.active);
+        let was_epoch_new = self.is_epoch_new;
+        self.move_to(record);
         let index = record.index;
         let done = match record.body {
             RecordBody::ClientMessage { session, message } => {
@@ -192,6 +137,9 @@ impl Machine {
                 self.epoch = record.epoch;
                 self.sessions.on_epoch_start();
                 true
+            }
+            RecordBody::UncleanPromotion { from_index } => {
+                was_epoch_new && self.on_unclean_promotion(from_index)
             }
             RecordBody::StateHash { output_digest } => {
                 if output_digest != self.output_digest {
@@ -360,7 +308,8 @@ impl Machine {
             | RecordBody::Tick
             | RecordBody::Admin { .. }
             | RecordBody::Config(_)
-            | RecordBody::StateHash { .. } => is_founding || record.epoch == self.epoch,
+            | RecordBody::StateHash { .. }
+            | RecordBody::UncleanPromotion { .. } => is_founding || record.epoch == self.epoch,
             // The ring gives a pad the epoch of what follows, which may be an EpochStart. That no
             // epoch goes back is the journal's own rule.
             RecordBody::Pad => record.epoch >= self.epoch,
@@ -371,6 +320,19 @@ impl Machine {
             let (expected, came) = (self.epoch, record.epoch);
             Err(ApplyError::WrongEpoch { index, expected, came })
         }
+    }
+
+    /// Time and place of a record. The time before an epoch is not active, and a pad before its
+    /// EpochStart carries its epoch.
+    fn move_to(&mut self, record: &Record<'_>) {
+        let is_start = matches!(record.body, RecordBody::EpochStart { .. });
+        if !is_start && record.epoch == self.epoch {
+            self.active = self.active.saturating_add(record.time.since(self.time));
+        }
+        self.is_epoch_new = is_start || (self.is_epoch_new && record.body == RecordBody::Pad);
+        self.index = record.index;
+        self.time = record.time;
+        self.engine.expire(self.active);
     }
 
     fn on_message(
@@ -420,7 +382,8 @@ impl Machine {
     ) -> bool {
         let Some(before) = self.sessions.get(session).copied() else { return false };
         let is_in_reach = next_seq_no.is_none_or(|next| self.sessions.is_in_reach(session, next));
-        if before.is_bound || timestamp <= before.logon_time || !is_in_reach {
+        let is_open = !before.is_bound && !before.is_history_lost;
+        if !is_open || timestamp <= before.logon_time || !is_in_reach {
             return false;
         }
         let gap = self.sessions.on_bind(session, next_seq_no, timestamp);
@@ -440,6 +403,14 @@ impl Machine {
         let Some(gap) = self.sessions.on_next(session, next_seq_no) else { return false };
         self.with_reporter(out, |_, rep| rep.not_applied(session, gap));
         true
+    }
+
+    fn on_unclean_promotion(&mut self, from_index: Index) -> bool {
+        let is_possible = from_index > Index(0) && from_index < self.index;
+        if is_possible {
+            self.sessions.on_unclean_promotion();
+        }
+        is_possible
     }
 
     fn on_tick(&mut self) {

@@ -111,6 +111,18 @@ fn every_key_refuses_with_its_range_and_unit() {
                report_ring_bytes; came ";
     local("reader_lag_max = '129 MiB'", &format!("reader_lag_max: {lag}\"129 MiB\""));
     local("reader_lag_max = 1", &format!("reader_lag_max: {lag}1"));
+    let mode = "durability: expected \"local-mmap\" or \"local-fsync\"; came ";
+    local("durability = 'fsync'", &format!("{mode}\"fsync\""));
+    local("durability = true", &format!("{mode}true"));
+    local("hot_dir = ''", "hot_dir: expected a path; came \"\"");
+    let low = "space_low_water: expected a size in [0 B, 1024 GiB]; came ";
+    local("space_low_water = '2048 GiB'", &format!("{low}\"2048 GiB\""));
+    local("space_low_water = -1", &format!("{low}-1"));
+    let interval = "persist_interval: expected a span in [50 us, 100 ms] as a string, such as \
+                    \"1 ms\" (units us, ms); came ";
+    local("persist_interval = '49 us'", &format!("{interval}\"49 us\""));
+    local("persist_interval = '1 s'", &format!("{interval}\"1 s\""));
+    local("persist_interval = 1", &format!("{interval}1"));
     let connections = "connection_count_max: expected an integer in [1, 65536]; came 0";
     local("connection_count_max = 0", connections);
     let logons = "logon_connections_max: expected an integer in [1, 256]; came 257";
@@ -160,9 +172,9 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         "[local]\nlisten = '127.0.0.1:1'\nlisten_adress = 'x'\ndatadir = 'x'",
         &[
             "3: local: expected a known key: listen, data_dir, node, core, idle, lock_memory, \
-             open_at_start, config, journal_ring_bytes, report_ring_bytes, reader_lag_max, \
-             connection_count_max, logon_connections_max, keys_file, demo_keys; came key \
-             \"listen_adress\"",
+             open_at_start, config, durability, hot_dir, space_low_water, persist_interval, \
+             journal_ring_bytes, report_ring_bytes, reader_lag_max, connection_count_max, \
+             logon_connections_max, keys_file, demo_keys; came key \"listen_adress\"",
             "4: local: expected a known key, perhaps `data_dir`; came key \"datadir\"",
         ],
     );

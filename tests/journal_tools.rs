@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use journal::{Ring, RingOptions};
+use journal::{Journal, JournalOptions};
 use serde_json::Value;
 use tidegate::vocabulary::fix::MarketPhase;
 use tidegate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody};
@@ -12,8 +12,8 @@ use tidegate::vocabulary::settings::{Owner, Setting};
 use tidegate::vocabulary::units::{OwnerIdx, Seq, SessionIdx, Text};
 
 fn make(dir: &Path, numbers: &[u64]) {
-    let options = RingOptions::new(64 << 10, 1);
-    let (mut ring, _) = Ring::create(dir, &options).unwrap();
+    let options = JournalOptions::new(64 << 10, 1);
+    let mut journal = Journal::create(dir, &options).unwrap();
     let owner = Owner { owner: OwnerIdx(0), id: 7, name: Text::new("Firm = A"), orders_max: 9 };
     let mut bodies = vec![
         RecordBody::Config(Setting::Owner(owner)),
@@ -29,10 +29,10 @@ fn make(dir: &Path, numbers: &[u64]) {
     for (body, time) in bodies.iter().zip(100..) {
         let mut scratch = [0; PAYLOAD_BYTES_MAX];
         let payload = body.encode(&mut scratch);
-        ring.append(time, 1, body.kind().stored(), 0, body.source(), payload).unwrap();
+        journal.ring.append(time, 1, body.kind().stored(), 0, body.source(), payload).unwrap();
     }
-    ring.append(200, 1, 99, 0, 0, &[0xab, 0xcd]).unwrap();
-    ring.close().unwrap();
+    journal.ring.append(200, 1, 99, 0, 0, &[0xab, 0xcd]).unwrap();
+    journal.close(dir).unwrap();
 }
 
 fn tool(arguments: &[&str]) -> Output {
@@ -109,14 +109,14 @@ fn diff_of_a_shorter_journal_says_which_goes_on() {
     let (a, b) = (home.path().join("a"), home.path().join("b"));
     make(&a, &[5]);
     // The same first three records, and nothing behind them.
-    let options = RingOptions::new(64 << 10, 2);
-    let (mut ring, _) = Ring::create(&b, &options).unwrap();
+    let options = JournalOptions::new(64 << 10, 2);
+    let mut journal = Journal::create(&b, &options).unwrap();
     let mut reader = journal::Reader::open(&a).unwrap();
     for _ in 0..3 {
         let (_, r) = reader.next().unwrap().unwrap();
-        ring.append(r.time, r.epoch, r.kind, r.flags, r.source, r.payload).unwrap();
+        journal.ring.append(r.time, r.epoch, r.kind, r.flags, r.source, r.payload).unwrap();
     }
-    ring.close().unwrap();
+    journal.close(&b).unwrap();
     let compared = tool(&["diff", a.to_str().unwrap(), b.to_str().unwrap(), "--json"]);
     let said: Value = serde_json::from_str(&text(&compared)).unwrap();
     assert_eq!(compared.status.code(), Some(0), "{said}");

@@ -325,6 +325,84 @@ fn an_epoch_unbinds_and_numbers_run_on() {
     assert_eq!(b.machine.epoch(), Epoch(2));
 }
 
+/// What was acknowledged to a session may be missing from the journal: it is never bound again, and
+/// what it left stays.
+#[test]
+fn an_unclean_promotion_marks_every_session_opened_before() {
+    for has_pad in [false, true] {
+        let mut b = Bench::new();
+        b.order(0, order(1));
+        let before = b.machine.state_digest();
+        b.start_epoch();
+        let started = b.machine.state_digest();
+        if has_pad {
+            b.put(RecordBody::Pad);
+        }
+        let from_index = b.machine.index();
+        assert_eq!(b.put(RecordBody::UncleanPromotion { from_index }), [""; 0]);
+        assert!(b.machine.state_digest() != started && started != before);
+        let bytes = b.machine.snapshot();
+        let again = Machine::from_snapshot(&bytes).expect("just written");
+        assert!(again.snapshot() == bytes);
+        b.put(open(3, 0));
+        b.bind(3);
+        for session in 0..4 {
+            let known = b.machine.sessions().get(SessionIdx(session)).expect("open");
+            assert_eq!(known.is_history_lost, session < 3);
+        }
+        // A session that is new asks again: the key is known, the order works and can be cancelled.
+        assert_eq!(
+            b.order(3, resend(order(1))),
+            ["s3 status c1 New leaves 100 cum 0 req 0 resend"],
+            "the key stays"
+        );
+        assert_eq!(b.cancel(3, cancel(2, 1)), ["s3 canceled c2 orig c1 cum 0"]);
+        let timestamp = b.time;
+        let said = b.try_put(bind(0, timestamp, None));
+        assert!(matches!(said, Err(ApplyError::Impossible { .. })), "{said:?}");
+    }
+}
+
+/// It says of an epoch how it began, so it stands where an epoch begins.
+#[test]
+fn an_unclean_promotion_stands_directly_behind_an_epoch_start() {
+    let check = |label: &str, is_possible: bool, put: fn(&mut Bench) -> u64| {
+        let mut b = Bench::new();
+        let from_index = Index(put(&mut b));
+        let said = b.try_put(RecordBody::UncleanPromotion { from_index });
+        assert_eq!(said.is_ok(), is_possible, "{label}: {said:?}");
+    };
+    let started = |b: &mut Bench| {
+        b.start_epoch();
+        b.machine.index().0
+    };
+    check("behind an EpochStart", true, started);
+    check("of the first record", true, |b| {
+        b.start_epoch();
+        1
+    });
+    check("in an epoch", false, |b| b.machine.index().0);
+    check("behind a Tick", false, |b| {
+        b.start_epoch();
+        b.tick();
+        b.machine.index().0
+    });
+    check("twice", false, |b| {
+        b.start_epoch();
+        let from_index = b.machine.index();
+        b.put(RecordBody::UncleanPromotion { from_index });
+        from_index.0
+    });
+    check("of no record", false, |b| {
+        b.start_epoch();
+        0
+    });
+    check("of itself", false, |b| {
+        b.start_epoch();
+        b.machine.index().0 + 1
+    });
+}
+
 /// An order that sweeps more than one outbox holds is cut where nobody can see it.
 #[test]
 fn a_sweep_is_one_record() {

@@ -65,6 +65,7 @@ struct Peer {
     owner: u16,
     expected: u64,
     is_bound: bool,
+    is_history_lost: bool,
     logon: u64,
     /// What was admitted under each number; none for numbers of a gap.
     numbers: BTreeMap<u64, Option<(u16, u64)>>,
@@ -130,10 +131,15 @@ impl Generator {
     /// The next record that goes through admission; none when nothing was to be journaled.
     fn input(&mut self, live: &mut Machine) -> Option<Stored> {
         let count = self.peers.len() as u64;
-        if count < 3 || self.one_in(60) {
+        let alive = self.peers.iter().filter(|peer| !peer.is_history_lost).count();
+        let has_room = count < u64::from(self.capacities.session_count_max);
+        if (alive < 3 && has_room) || self.one_in(60) {
             return self.open(live);
         }
         let session = usize::try_from(self.random.below(count)).expect("an index");
+        if self.peers[session].is_history_lost {
+            return None;
+        }
         if !self.peers[session].is_bound {
             return if self.one_in(3) { None } else { Some(self.bind(live, session)) };
         }
@@ -167,7 +173,8 @@ impl Generator {
         }
         assert_eq!(came, Ok(SessionIdx(session)));
         let numbers = BTreeMap::new();
-        self.peers.push(Peer { owner, expected: 1, is_bound: false, logon: 1, numbers });
+        let (is_bound, is_history_lost) = (false, false);
+        self.peers.push(Peer { owner, expected: 1, is_bound, is_history_lost, logon: 1, numbers });
         Some(self.stored(&open(session, owner)))
     }
 
@@ -372,21 +379,31 @@ impl Generator {
     }
 
     /// What stands alone in its batch: it needs a settled machine.
-    fn alone(&mut self, live: &Machine) -> Option<Stored> {
+    fn alone(&mut self, live: &Machine) -> Vec<Stored> {
         match self.random.below(40) {
             0 => {
                 let prev_epoch = Epoch(self.epoch);
                 self.epoch += 1 + u32::try_from(self.random.below(2)).expect("few");
                 self.time += self.capacities.key_retention.0 * self.random.below(3);
                 self.peers.iter_mut().for_each(|peer| peer.is_bound = false);
-                Some(self.stored(&RecordBody::EpochStart { node: 1, incarnation: 2, prev_epoch }))
+                let start = RecordBody::EpochStart { node: 1, incarnation: 2, prev_epoch };
+                let mut records = vec![self.stored(&start)];
+                if self.one_in(6) {
+                    let from_index = Index(self.index - self.random.below(3));
+                    if self.one_in(3) {
+                        records.push(self.stored(&RecordBody::Pad));
+                    }
+                    records.push(self.stored(&RecordBody::UncleanPromotion { from_index }));
+                    self.peers.iter_mut().for_each(|peer| peer.is_history_lost = true);
+                }
+                records
             }
             1 => {
                 let output_digest = live.output_digest();
-                Some(self.stored(&RecordBody::StateHash { output_digest }))
+                vec![self.stored(&RecordBody::StateHash { output_digest })]
             }
-            2 => Some(self.stored(&RecordBody::Pad)),
-            _ => None,
+            2 => vec![self.stored(&RecordBody::Pad)],
+            _ => Vec::new(),
         }
     }
 }
@@ -480,6 +497,7 @@ struct Reached {
     resent: u64,
     trades: u64,
     restored: u64,
+    lost: usize,
 }
 
 fn run(seed: u64, capacities: Capacities, batches: u64, reached: &mut Reached) -> Node {
@@ -507,6 +525,11 @@ fn run(seed: u64, capacities: Capacities, batches: u64, reached: &mut Reached) -
             let session = SessionIdx(u32::try_from(session).expect("few"));
             live.machine.sessions().assert_settled(session);
         }
+        let sessions = (0..capacities.session_count_max).map(SessionIdx);
+        let known = sessions.filter_map(|session| live.machine.sessions().get(session));
+        let lost: Vec<bool> = known.map(|session| session.is_history_lost).collect();
+        assert_eq!(lost, twin.lost(), "seed {seed}");
+        reached.lost += lost.iter().filter(|is_lost| **is_lost).count();
         check_deadline(&live.machine, &twin);
         assert_eq!(replica.sink.said, live.sink.said, "seed {seed}");
         assert_eq!(replica.sink.logons, live.sink.logons, "seed {seed}");
@@ -522,7 +545,7 @@ fn run(seed: u64, capacities: Capacities, batches: u64, reached: &mut Reached) -
             assert!(replica.machine.snapshot() == bytes, "seed {seed}: not canonical");
             reached.restored += 1;
         }
-        records = generator.alone(&live.machine).into_iter().collect();
+        records = generator.alone(&live.machine);
         if records.is_empty() {
             let count = 1 + generator.random.below(6);
             records = (0..count).filter_map(|_| generator.input(&mut live.machine)).collect();
@@ -573,8 +596,14 @@ fn random_histories_agree_with_the_twin() {
     for (at, (key_count_max, order_count_max, retention)) in (0..).zip(tables) {
         for seed in 0..12 {
             let key_retention = Nanos(retention);
-            let capacities =
-                Capacities { key_count_max, order_count_max, key_retention, ..CAPACITIES };
+            let session_count_max = 12;
+            let capacities = Capacities {
+                session_count_max,
+                key_count_max,
+                order_count_max,
+                key_retention,
+                ..CAPACITIES
+            };
             let seed = at * 1_000 + seed;
             println!("seed {seed}");
             run(seed, capacities, 300, &mut reached);
@@ -585,8 +614,9 @@ fn random_histories_agree_with_the_twin() {
         let count = reached.templates.get(&template).copied().unwrap_or(0);
         assert!(count > 100, "template {template} was told {count} times only: {reached:?}");
     }
-    let Reached { capacity, resent, trades, restored, .. } = reached;
+    let Reached { capacity, resent, trades, restored, lost, .. } = reached;
     assert!(capacity > 100 && resent > 50 && trades > 500 && restored > 50, "{reached:?}");
+    assert!(lost > 500, "sessions marked, after each batch: {lost}");
 }
 
 /// A sweep over more resting orders than one outbox holds: cut, resumed, and the twin does not see
@@ -731,7 +761,8 @@ fn sealed(mut body: Vec<u8>) -> Vec<u8> {
 #[test]
 fn a_snapshot_that_contradicts_itself_is_an_error() {
     const COUNTERS: usize = CAPACITIES_END + 4;
-    const SESSION: usize = COUNTERS + 6 * 8 + 4 + 1;
+    const IS_NEW: usize = COUNTERS + 6 * 8;
+    const SESSION: usize = IS_NEW + 1 + 4 + 1;
     const KEY: usize = 93;
     const ORDER: usize = 68;
     let bytes = snapshot();
@@ -741,7 +772,7 @@ fn a_snapshot_that_contradicts_itself_is_an_error() {
     let last_order = orders_end - ORDER;
     assert_eq!(body[orders_end..][..4], u32::try_from(keys).expect("few").to_le_bytes());
     #[rustfmt::skip]
-    let rows: [(&str, usize, &[u8]); 12] = [
+    let rows: [(&str, usize, &[u8]); 15] = [
         ("index",                       COUNTERS,                  &[0xFF; 8]),
         ("index before an order",       COUNTERS,                  &[0; 8]),
         ("active time before a key",    COUNTERS + 16,             &[0; 8]),
@@ -751,6 +782,9 @@ fn a_snapshot_that_contradicts_itself_is_an_error() {
         ("its expected number",         SESSION + 18,              &[0; 8]),
         ("its next number",             SESSION + 26,              &[0xFF; 8]),
         ("whether it is bound",         SESSION + 34,              &[2]),
+        ("whether its history is lost", SESSION + 35,              &[2]),
+        ("bound and lost",              SESSION + 34,              &[1, 1]),
+        ("whether an epoch is new",     IS_NEW,                    &[2]),
         ("an order's quantity",         last_order + 24,           &[0xF0, 0xFF]),
         ("an order's session",          last_order + 48,           &[0xEE; 4]),
         ("arrival of the youngest key", body.len() - KEY + 1 + 16, &[0xFF; 8]),
@@ -761,6 +795,11 @@ fn a_snapshot_that_contradicts_itself_is_an_error() {
         let said = Machine::from_snapshot(&sealed(damaged)).err();
         assert!(matches!(said, Some(SnapshotError::Contradiction { .. })), "{row}: {said:?}");
     }
+    // Every session is down when an epoch begins.
+    let mut damaged = body.to_vec();
+    (damaged[IS_NEW], damaged[SESSION + 34], damaged[SESSION + 35]) = (1, 1, 0);
+    let said = Machine::from_snapshot(&sealed(damaged)).err();
+    assert!(matches!(said, Some(SnapshotError::Contradiction { .. })), "{said:?}");
 }
 
 /// Orders that sweep both books, then time for every key.

@@ -1,236 +1,17 @@
 //! The program itself, as a process: how it refuses to start, how it stops, and what a kill leaves.
-//!
-//! Every wait is bounded: output is read by a thread that a channel with a deadline stands in front
-//! of, and a process that outlives its test is killed.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, unbounded};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde_json::Value;
-use tempfile::{TempDir, tempdir};
+use nix::sys::signal::Signal;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
-/// The longest wait for one line of output, on a machine that does much else.
-const WAIT_MAX: Duration = Duration::from_mins(1);
+#[path = "common/program.rs"]
+mod bench;
 
-/// What a process left.
-struct Ended {
-    code: Option<i32>,
-    lines: Vec<String>,
-}
-
-impl Ended {
-    fn text(&self) -> String {
-        self.lines.join("\n")
-    }
-
-    /// The last line as JSON.
-    fn json(&self) -> Value {
-        let line = self.lines.iter().rev().find(|line| line.starts_with('{'));
-        serde_json::from_str(line.unwrap_or_else(|| panic!("no JSON: {}", self.text()))).unwrap()
-    }
-}
-
-/// A process whose standard output and error come as lines.
-struct Process {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Process {
-    fn start<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(args)
-            .env_remove("TIDEGATE_LOG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (send, lines) = unbounded();
-        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let send_err = send.clone();
-        thread::spawn(move || {
-            BufReader::new(out).lines().map_while(Result::ok).for_each(|l| drop(send.send(l)));
-        });
-        thread::spawn(move || {
-            BufReader::new(err).lines().map_while(Result::ok).for_each(|l| drop(send_err.send(l)));
-        });
-        Self { child, lines }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
-    }
-
-    /// Everything it says until it ends.
-    fn end(mut self) -> Ended {
-        let mut lines = Vec::new();
-        loop {
-            match self.lines.recv_timeout(WAIT_MAX) {
-                Ok(line) => lines.push(line),
-                Err(e) if e.is_disconnected() => break,
-                Err(e) => panic!("it neither ends nor says anything ({e}): {lines:?}"),
-            }
-        }
-        let status = self.child.wait().unwrap();
-        Ended { code: status.code(), lines }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has usually ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn ended<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ended {
-    Process::start(args).end()
-}
-
-/// A directory with a configuration and a journal in it.
-struct Home {
-    dir: TempDir,
-}
-
-const CAPACITIES: &str = "
-    [capacities]
-    session_count_max = 64
-    resend_window = 256
-    key_count_max = 16384
-    order_count_max = 4096
-";
-
-const MARKET: &str = r#"
-    [[instrument]]
-    symbol = "AAA"
-    tick = "0.01"
-    lot = 1
-    low_limit = "0.01"
-    high_limit = "1000000"
-
-    [[owner]]
-    id = 1
-    name = "Firm A"
-    accounts = [1001, 1002]
-    orders_max = 4096
-
-    [[owner]]
-    id = 2
-    name = "Firm B"
-    accounts = [2001, 2002]
-    orders_max = 4096
-
-    [[key]]
-    id = "firm-a"
-    owner = 1
-
-    [[key]]
-    id = "firm-b"
-    owner = 2
-"#;
-
-impl Home {
-    fn new() -> Self {
-        let home = Self { dir: tempdir().unwrap() };
-        home.configure("", CAPACITIES, MARKET);
-        home
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).display().to_string()
-    }
-
-    fn data(&self) -> String {
-        self.path("data")
-    }
-
-    fn configure(&self, local: &str, capacities: &str, market: &str) {
-        let local = format!(
-            "[local]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nidle = \"park\"\n\
-             demo_keys = true\njournal_ring_bytes = \"4 MiB\"\nreport_ring_bytes = \"4 MiB\"\n\
-             reader_lag_max = \"1 MiB\"\n{local}\n"
-        );
-        fs::write(self.path("t.toml"), format!("{local}{capacities}{market}")).unwrap();
-    }
-
-    fn args(&self) -> Vec<String> {
-        ["run", "--json", "--config", &self.path("t.toml")].map(str::to_owned).to_vec()
-    }
-
-    /// A start that is expected to fail.
-    fn refused(&self) -> Ended {
-        ended(&self.args())
-    }
-
-    fn serve(&self) -> Served {
-        let process = Process::start(&self.args());
-        let mut said = Vec::new();
-        loop {
-            let Ok(line) = process.lines.recv_timeout(WAIT_MAX) else {
-                panic!("it does not serve: {said:?}");
-            };
-            if let Ok(Value::Object(line)) = serde_json::from_str(&line)
-                && let Some(Value::String(address)) = line.get("listening")
-            {
-                return Served { process, address: address.clone() };
-            }
-            said.push(line);
-        }
-    }
-
-    fn replay(&self) -> Value {
-        let replay = ended(&["journal", "replay", "--json", &self.data()]);
-        assert_eq!(replay.code, Some(0), "{}", replay.text());
-        replay.json()
-    }
-}
-
-/// A node that listens.
-struct Served {
-    process: Process,
-    address: String,
-}
-
-impl Served {
-    /// Runs `tidegate load` against it.
-    fn load(&self, args: &[&str]) -> Value {
-        let mut all = vec!["load", "--json", "--idle", "park", "--address", &self.address];
-        all.extend_from_slice(args);
-        let load = ended(&all);
-        assert_eq!(load.code, Some(0), "{}", load.text());
-        load.json()
-    }
-
-    /// Stops it in order and gives back what it said last.
-    fn stop(self) -> Value {
-        self.process.signal(Signal::SIGTERM);
-        let ended = self.process.end();
-        assert_eq!(ended.code, Some(0), "{}", ended.text());
-        ended.json()
-    }
-}
-
-fn digests(said: &Value) -> (String, String) {
-    let text = |key: &str| said[key].as_str().unwrap().to_owned();
-    (text("output_digest"), text("state_digest"))
-}
+use bench::{CAPACITIES, Home, MARKET, digests, ended};
 
 #[test]
 fn what_the_command_line_or_the_configuration_says_wrongly_is_named() {
@@ -334,23 +115,23 @@ fn a_damaged_or_foreign_journal_is_refused_by_name() {
     let served = home.serve();
     served.load(&["--orders", "500", "--connections", "2", "--instruments", "1"]);
     served.stop();
-    let ring = Path::new(&home.data()).join(journal::RING_FILE);
-    let mut bytes = fs::read(&ring).unwrap();
+    let segment = Path::new(&home.data()).join(journal::segment_file(0));
+    let mut bytes = fs::read(&segment).unwrap();
     bytes[20_000] ^= 1;
-    fs::write(&ring, &bytes).unwrap();
+    fs::write(&segment, &bytes).unwrap();
     let refused = home.refused();
     assert_eq!(refused.code, Some(1), "{}", refused.text());
-    for named in [journal::RING_FILE, "at byte", "expected", "found"] {
+    for named in [&journal::segment_file(0), "at byte", "expected", "found", "--accept-loss"] {
         assert!(refused.text().contains(named), "{named}: {}", refused.text());
     }
 
     // Whole, and written by a build that knows a kind of record that this one does not.
     let home = Home::new();
-    let options = journal::RingOptions::new(4 << 20, 1);
+    let options = journal::JournalOptions::new(4 << 20, 1);
     let dir = home.data();
-    let (mut ring, _) = journal::Ring::open_or_create(Path::new(&dir), &options).unwrap();
-    ring.append(1, 1, 99, 0, 0, b"what is this").unwrap();
-    ring.close().unwrap();
+    let mut journal = journal::Journal::open_or_create(Path::new(&dir), &options).unwrap();
+    journal.ring.append(1, 1, 99, 0, 0, b"what is this").unwrap();
+    journal.close(Path::new(&dir)).unwrap();
     let refused = home.refused();
     assert_eq!(refused.code, Some(1), "{}", refused.text());
     for named in ["cannot be replayed", "record 1", "99"] {

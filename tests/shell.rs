@@ -11,6 +11,8 @@ mod node;
 
 #[path = "shell/bounds.rs"]
 mod bounds;
+#[path = "shell/durable.rs"]
+mod durable;
 #[path = "shell/lines.rs"]
 mod lines;
 #[path = "shell/restart.rs"]

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use journal::{RING_FILE, Ring, RingOptions};
+use journal::{Journal, JournalOptions, SEGMENT_HEADER_BYTES, segment_file};
 use tidegate::client::history::{EntryKind, Header, HistoryWriter};
 use tidegate::client::judge::{Claim, Ledger, Options, Verdict, judge};
 use tidegate::vocabulary::event::{
@@ -27,8 +27,8 @@ use tidegate::vocabulary::message::{
 };
 use tidegate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody};
 use tidegate::vocabulary::units::{
-    Account, ClOrdId, ExecId, Index, Nanos, OrderId, OwnerIdx, Px, Qty, SecurityId, SenderSubId,
-    Seq, SessionId, SessionIdx, Text, TrdMatchId,
+    Account, ClOrdId, Epoch, ExecId, Index, Nanos, OrderId, OwnerIdx, Px, Qty, SecurityId,
+    SenderSubId, Seq, SessionId, SessionIdx, Text, TrdMatchId,
 };
 use tidegate::wire::encode::{encode_client, encode_report, encode_session};
 
@@ -376,22 +376,22 @@ impl World {
     }
 
     fn write(&self, dir: &Path) -> Vec<PathBuf> {
-        let options = RingOptions { lock_memory: false, ..RingOptions::new(32_768, 1) };
-        let (mut ring, _) = Ring::create(dir, &options).unwrap();
+        let options = JournalOptions { lock_memory: false, ..JournalOptions::new(32_768, 1) };
+        let mut journal = Journal::create(dir, &options).unwrap();
         let mut damaged_at = None;
         for (place, (source, kind, payload)) in self.journal.iter().enumerate() {
             let index = u64::try_from(place).unwrap() + 1;
-            let written = ring.append(index, 1, *kind, 0, *source, payload).unwrap();
+            let written = journal.ring.append(index, 1, *kind, 0, *source, payload).unwrap();
             assert_eq!(written.index, index);
             if self.damaged == Some(index) {
                 damaged_at = Some(written.position.get());
             }
         }
-        drop(ring);
+        journal.close(dir).unwrap();
         if let Some(position) = damaged_at {
-            let path = dir.join(RING_FILE);
+            let path = dir.join(segment_file(0));
             let mut octets = fs::read(&path).unwrap();
-            octets[usize::try_from(4096 + position).unwrap() + 50] ^= 1;
+            octets[usize::try_from(SEGMENT_HEADER_BYTES + position).unwrap() + 50] ^= 1;
             fs::write(&path, octets).unwrap();
         }
         let mut paths = Vec::new();
@@ -584,6 +584,28 @@ fn another_run_under_the_same_keys_is_answered_with_the_first() {
     assert_eq!(verdict.violations, []);
     assert_eq!(verdict.figures.known_unique, 1);
     assert_eq!(verdict.figures.duplicates_answered, 1);
+}
+
+/// A power cut took the last order, and the engine said that it may have: the order is still told
+/// as lost.
+#[test]
+fn an_unclean_promotion_is_read_and_excuses_nothing() {
+    let promote = |w: &mut World| {
+        let prev_epoch = Epoch(1);
+        let start = RecordBody::EpochStart { node: 1, incarnation: 2, prev_epoch };
+        let from_index = Index(w.put(&start));
+        w.put(&RecordBody::UncleanPromotion { from_index });
+    };
+    let mut kept = World::honest();
+    promote(&mut kept);
+    assert_eq!(kept.judged().violations, []);
+    let mut lost = World::honest();
+    lost.journal.pop();
+    promote(&mut lost);
+    let verdict = lost.judged();
+    let [violation] = verdict.violations.as_slice() else { panic!("{:?}", verdict.violations) };
+    assert_eq!((violation.session, violation.number), (Some(id(A)), 11));
+    assert!(violation.what.contains("ClOrdID 5"), "{violation:?}");
 }
 
 /// Runs the command over a world and gives its exit code and its JSON.

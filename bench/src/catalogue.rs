@@ -7,8 +7,8 @@
 use crate::plan::Plan;
 use crate::row::Row;
 use crate::{
-    book, dedup, journal_append, journal_scan, machine, replay, report_log, session_admit,
-    wire_decode, wire_encode,
+    book, dedup, journal_append, journal_persist, journal_scan, machine, replay, report_log,
+    session_admit, wire_decode, wire_encode,
 };
 
 /// One bench.
@@ -19,10 +19,11 @@ pub(crate) struct Bench {
 }
 
 #[rustfmt::skip]
-pub(crate) const BENCHES: [Bench; 10] = [
+pub(crate) const BENCHES: [Bench; 11] = [
     bench("wire_decode",    "octets of a receive buffer become requests",  wire_decode::run),
     bench("session_admit",  "the number of a message, judged and applied", session_admit::run),
     bench("journal_append", "a record into the mapped ring (goal 10)",     journal_append::run),
+    bench("journal_persist", "an append while the disk works",             journal_persist::run),
     bench("dedup",          "a key through its table (goal 7)",            dedup::run),
     bench("book",           "matching in six kinds of market (goal 9)",    book::run),
     bench("wire_encode",    "reports become frames",                       wire_encode::run),

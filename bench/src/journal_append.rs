@@ -41,7 +41,7 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
         let (mut fold, mut record_count) = (Fold::EMPTY, 0);
         for _ in 0..plan.round_count {
             let Some(scratch) = scratch() else { continue };
-            let mut ring = scratch.ring(ring_bytes);
+            let mut ring = scratch.journal(ring_bytes).ring;
             let appended = append.round(|laps| fill(&mut ring, &messages, laps));
             record_count = ring.last_index();
             fold.add(u64::from(ring.last_crc()) ^ record_count << 32);

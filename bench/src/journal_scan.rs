@@ -7,7 +7,7 @@
 
 use std::hint::black_box;
 
-use journal::{Reader, Ring, RingOptions};
+use journal::{Journal, JournalOptions, Reader};
 
 use crate::flow::{Flow, Shape};
 use crate::journal_append::messages;
@@ -23,18 +23,18 @@ const SHAPE: Shape =
 pub(crate) fn run(plan: &Plan) -> Vec<Row> {
     let ring_bytes = plan.pick(1 << 15, 1 << 24, 1 << 27);
     let scratch = Scratch::new();
-    let mut ring = scratch.ring(ring_bytes);
+    let mut journal = scratch.journal(ring_bytes);
     let burst = Flow::new(plan.seed, SHAPE).burst(plan.pick(100, 10_000, 100_000));
     let mut time = 0;
     for (session, message) in messages(&burst).iter().cycle() {
         time += 1000;
-        if ring.append(time, 1, 1, 0, session.0, message).is_err() {
+        if journal.ring.append(time, 1, 1, 0, session.0, message).is_err() {
             break;
         }
     }
-    let (index, byte_count) = (ring.last_index(), ring.head().get());
+    let (index, byte_count) = (journal.ring.last_index(), journal.ring.head().get());
     let record_count = usize::try_from(index).unwrap_or(0);
-    let closed = ring.close();
+    let closed = journal.close(scratch.path());
     assert!(closed.is_ok(), "a temporary journal can be closed: {closed:?}");
 
     let bytes = vec![0x5a_u8; usize::try_from(byte_count).unwrap_or(0)];
@@ -45,14 +45,14 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
         let (records, times) = verify.whole(record_count, || read(&scratch));
         assert!(records == index, "every record was read: {records} of {index}");
         fold.add(times);
-        let options = RingOptions::new(ring_bytes, 1);
-        let ring = open.whole(record_count, || match Ring::open(scratch.path(), &options) {
-            Ok((ring, _)) => ring,
+        let options = JournalOptions::new(ring_bytes, 1);
+        let journal = open.whole(record_count, || match Journal::open(scratch.path(), &options) {
+            Ok(journal) => journal,
             Err(error) => panic!("a closed journal opens: {error}"),
         });
-        assert!(ring.last_index() == index, "every record was found");
-        fold.add(u64::from(ring.last_crc()));
-        let closed = ring.close();
+        assert!(journal.ring.last_index() == index, "every record was found");
+        fold.add(u64::from(journal.ring.last_crc()));
+        let closed = journal.close(scratch.path());
         assert!(closed.is_ok(), "an opened journal can be closed: {closed:?}");
         floor.whole(record_count, || {
             for record in bytes.chunks(record_bytes) {

@@ -31,7 +31,7 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
     let turn_messages: usize = plan.pick(256, 10_240, 51_200);
     let single_messages: usize = plan.pick(64, 2_000, 10_000);
     let measured = plan.round_count * (2 * turn_messages + single_messages);
-    let ring = scratch.ring(ring_bytes(fill_messages(plan) + count(measured)));
+    let ring = scratch.journal(ring_bytes(fill_messages(plan) + count(measured))).ring;
     let (mut node, mut flow) = filled(plan, ring);
     let mut whole = Meter::new(turn_messages / TURN);
     let (mut intake, mut apply) =

@@ -15,6 +15,7 @@ mod node;
 mod book;
 mod dedup;
 mod journal_append;
+mod journal_persist;
 mod journal_scan;
 mod machine;
 mod replay;

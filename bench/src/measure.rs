@@ -92,9 +92,16 @@ impl Meter {
 
     /// One round: `body` does the work and ends each of its batches. Returns what it returned.
     pub(crate) fn round<T>(&mut self, body: impl FnOnce(&mut Laps<'_>) -> T) -> T {
-        self.laps.clear();
-        let (faults, switches) = usage();
-        let result = body(&mut Laps { last: now(), laps: &mut self.laps });
+        let result = self.round_or_none(body);
+        assert!(!self.laps.is_empty(), "a round does something");
+        result
+    }
+
+    /// Adds the laps of a round up.
+    fn end_round(&mut self, (faults, switches): (i64, i64)) {
+        if self.laps.is_empty() {
+            return;
+        }
         let (faults_after, switches_after) = usage();
         self.minor_fault_count += faults_after - faults;
         self.switch_count += switches_after - switches;
@@ -105,9 +112,18 @@ impl Meter {
             let ps = (lap.ns * 1000 / lap.operation_count).clamp(1, BATCH_PS_MAX);
             self.batches.saturating_record(ps);
         }
-        assert!(operation_count > 0, "a round does something");
+        assert!(operation_count > 0, "a batch has operations");
         self.rounds.push(float(ns) / float(operation_count));
         self.operation_count += operation_count;
+    }
+
+    /// As [`Meter::round`], for a round that may turn out to have no operation; it does not count
+    /// then.
+    pub(crate) fn round_or_none<T>(&mut self, body: impl FnOnce(&mut Laps<'_>) -> T) -> T {
+        self.laps.clear();
+        let (faults, switches) = usage();
+        let result = body(&mut Laps { last: now(), laps: &mut self.laps });
+        self.end_round((faults, switches));
         result
     }
 

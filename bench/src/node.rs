@@ -88,7 +88,7 @@ impl Node {
             applied_to: ring.base(),
             ring,
             machine,
-            log: ReportLog::new(log_bytes, session_count),
+            log: ReportLog::heap(log_bytes, session_count),
             setting_count: 0,
             out: Outbox::new(),
             told: Told {

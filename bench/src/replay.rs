@@ -45,7 +45,7 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
     for _ in 0..plan.round_count.min(ROUND_COUNT_MAX) {
         let mut machine = found_machine(&node.ring);
         let session_count = machine.capacities().session_count_max;
-        let mut sink = Rebuild(ReportLog::new(node.log.size(), session_count));
+        let mut sink = Rebuild(ReportLog::heap(node.log.size(), session_count));
         let mut records = node.ring.iter();
         // The books are built by the records of the settings.
         for (_, stored) in records.by_ref().take(node.setting_count) {

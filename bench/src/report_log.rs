@@ -90,7 +90,7 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
 
 impl Told {
     fn new(plan: &Plan, log_bytes: usize, session_count: u32) -> Self {
-        let log = ReportLog::new(log_bytes, session_count);
+        let log = ReportLog::heap(log_bytes, session_count);
         let cursors =
             (0..session_count).map(|session| log.cursor(SessionIdx(session), Seq(1))).collect();
         let mut octets = [0; REPORT_BYTES_MAX];

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use journal::{Ring, RingOptions};
+use journal::{Journal, JournalOptions};
 use tempfile::TempDir;
 
 /// A directory, removed when dropped.
@@ -26,9 +26,19 @@ impl Scratch {
     }
 
     /// A new journal in it: mapped, pre-faulted, locked as far as the limits allow.
-    pub(crate) fn ring(&self, ring_bytes: u64) -> Ring {
-        match Ring::create(self.path(), &RingOptions::new(ring_bytes, 1)) {
-            Ok((ring, _)) => ring,
+    pub(crate) fn journal(&self, ring_bytes: u64) -> Journal {
+        match Journal::create(self.path(), &JournalOptions::new(ring_bytes, 1)) {
+            Ok(journal) => journal,
+            Err(error) => panic!("a journal of {ring_bytes} bytes: {error}"),
+        }
+    }
+
+    /// The same with its ring in another directory.
+    pub(crate) fn journal_in(&self, hot: &Self, ring_bytes: u64) -> Journal {
+        let hot_dir = Some(hot.path().to_owned());
+        let options = JournalOptions { hot_dir, ..JournalOptions::new(ring_bytes, 1) };
+        match Journal::create(self.path(), &options) {
+            Ok(journal) => journal,
             Err(error) => panic!("a journal of {ring_bytes} bytes: {error}"),
         }
     }

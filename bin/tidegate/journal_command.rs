@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use journal::{ReadStop, Reader};
+use journal::{ReadStop, Reader, SumsFound};
 use serde_json::{Map, Value, json};
 use tidegate::engine::outbox::{NoReports, Outbox};
 use tidegate::machine::Machine;
@@ -134,7 +134,11 @@ fn verify(dir: &Path) -> Result<Report, String> {
         last = (record.index, record.epoch, record.time);
     }
     let mut fields = end_of(&reader);
-    let is_good = fields.get("sound").and_then(Value::as_bool).unwrap_or(false);
+    let sums = check_sums(&reader)?;
+    let is_good =
+        fields.get("sound").and_then(Value::as_bool).unwrap_or(false) && sums.differing == 0;
+    fields.insert("sums_matching".to_owned(), sums.matching.into());
+    fields.insert("sums_differing".to_owned(), sums.differing.into());
     fields.insert("records".to_owned(), records.into());
     fields.insert("last_index".to_owned(), last.0.into());
     fields.insert("last_epoch".to_owned(), last.1.into());
@@ -142,6 +146,20 @@ fn verify(dir: &Path) -> Result<Report, String> {
     fields.insert("last_time_ns".to_owned(), last.2.into());
     fields.insert("kinds".to_owned(), counts.into());
     Ok(Report { is_good, fields })
+}
+
+/// The SHA-256 sums beside all segments, added up.
+fn check_sums(reader: &Reader) -> Result<SumsFound, String> {
+    let mut all = SumsFound::default();
+    for segment in 0..reader.segment_count() {
+        let found = reader.check_sums(segment).map_err(|e| e.to_string())?;
+        all.matching += found.matching;
+        all.differing += found.differing;
+        all.first_differing = all.first_differing.or(found.first_differing);
+        all.open += found.open;
+        all.is_missing |= found.is_missing;
+    }
+    Ok(all)
 }
 
 fn replay(dir: &Path, to: Option<u64>) -> Result<Report, String> {
@@ -184,11 +202,12 @@ fn replay(dir: &Path, to: Option<u64>) -> Result<Report, String> {
 fn end_of(reader: &Reader) -> Map<String, Value> {
     let mut fields = Map::new();
     let mut put = |key: &str, value: Value| drop(fields.insert(key.to_owned(), value));
-    put("file", reader.path().display().to_string().into());
+    put("segments", reader.segment_count().into());
+    put("ring", reader.ring_path().map(|path| path.display().to_string()).into());
     let Some(end) = reader.end() else { return fields };
+    put("file", end.file.display().to_string().into());
     let (is_sound, text) = match end.stop {
-        ReadStop::Zeros => (true, "zeros follow".to_owned()),
-        ReadStop::Full => (true, "the ring is full".to_owned()),
+        ReadStop::End => (true, "nothing follows".to_owned()),
         ReadStop::Torn { error, bytes } => (
             true,
             format!("an unfinished record of {bytes} bytes follows, as a kill leaves it: {error}"),
@@ -201,8 +220,8 @@ fn end_of(reader: &Reader) -> Map<String, Value> {
                 at.get()
             ),
         ),
-        ReadStop::LostTail { stop_index } => {
-            (false, format!("the last clean stop was at index {stop_index}, which is missing"))
+        ReadStop::LostTail { floor_index } => {
+            (false, format!("record {floor_index} was on the disk and is missing or changed"))
         }
     };
     put("sound", is_sound.into());

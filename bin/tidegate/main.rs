@@ -17,9 +17,14 @@ mod verify_history;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// The command line or the configuration was refused. A failed claim or run is
-/// [`ExitCode::FAILURE`], 1.
+/// A claim failed, or the run failed.
+const EXIT_FAILURE: u8 = 1;
+/// The command line or the configuration was refused.
 const EXIT_USAGE: u8 = 2;
+/// The journal's disk failed under a running node.
+const EXIT_JOURNAL: u8 = 3;
+/// A mapped file was truncated, or its disk failed, under a running node.
+const EXIT_SIGBUS: u8 = 4;
 
 const ABOUT: &str = "\
 Tidegate is the gate between trading firms and a market: orders come in over TCP in a binary FIXP
@@ -38,7 +43,9 @@ First steps:
 Exit codes:
   0  done
   1  a claim failed, or the run failed
-  2  the command line or the configuration was refused";
+  2  the command line or the configuration was refused
+  3  run: the journal's disk failed; nothing was acknowledged after it
+  4  run: a mapped file was cut under the node (SIGBUS); likewise";
 
 /// Tidegate: low-latency order entry.
 #[derive(Parser)]

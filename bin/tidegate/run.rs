@@ -5,28 +5,33 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use journal::{JournalError, Recovery};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate::config::{Config, Idle, Local};
+use tidegate::coordination::pressure::{Change, RingKind};
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::activate;
+use tidegate::shell::disk::Disk;
 use tidegate::shell::pin;
 use tidegate::shell::poll::Sockets;
 use tidegate::shell::sequencer::{Rebuild, Sequencer};
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Fault, Links, Node};
 use tidegate::telemetry::counters::{Counter, Counters};
+use tidegate::vocabulary::durability::Durability;
 use tracing::{error, info, warn};
 
-use crate::EXIT_USAGE;
+use crate::{EXIT_FAILURE, EXIT_JOURNAL, EXIT_SIGBUS, EXIT_USAGE};
 
 /// Messages a side channel holds; more wait outside, or are lost and counted.
 const CHANNEL_MESSAGES_MAX: usize = 1024;
@@ -49,6 +54,25 @@ pub(crate) struct Args {
     /// Pin the hot thread to this core
     #[arg(long, value_name = "N")]
     core: Option<usize>,
+    /// When an answer leaves: `local-mmap` at once, `local-fsync` when the disk has it
+    #[arg(long, value_name = "MODE", value_parser = durability)]
+    durability: Option<Durability>,
+    /// Map the journal's ring here instead: best on a file system in memory
+    #[arg(long, value_name = "DIR")]
+    hot_dir: Option<PathBuf>,
+    /// Go on although records are damaged or missing: the journal is cut there
+    ///
+    /// For this start alone, after a start was refused. What is lost is printed, what is left of it
+    /// kept aside; every session opened before is answered HistoryLost from now on. Acknowledged
+    /// orders may be gone.
+    #[arg(long)]
+    accept_loss: bool,
+    /// Take a data directory that is a copy, if the original will never run again
+    ///
+    /// For this start alone. What the original took after the copy was made is missing; every
+    /// session opened before is answered HistoryLost from now on.
+    #[arg(long)]
+    accept_copy: bool,
     /// One JSON object a line on standard output: when it serves, and when it has stopped
     #[arg(long)]
     json: bool,
@@ -79,10 +103,22 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     match serve(&config, args.json) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err(Failure { code, message }) => {
             error!("{message}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
+    }
+}
+
+/// Why a node ends, and with which code.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl<T: Into<String>> From<T> for Failure {
+    fn from(message: T) -> Self {
+        Self { code: EXIT_FAILURE, message: message.into() }
     }
 }
 
@@ -106,41 +142,50 @@ fn configure(args: &Args) -> Result<Config, String> {
         };
     }
     *core = args.core.or(*core);
+    let local = &mut config.local;
+    local.durability = args.durability.unwrap_or(local.durability);
+    if let Some(dir) = &args.hot_dir {
+        local.hot_dir.clone_from(dir);
+    }
+    (local.accept_loss, local.accept_copy) = (args.accept_loss, args.accept_copy);
     Ok(config)
 }
 
-fn serve(config: &Config, is_json: bool) -> Result<(), String> {
+fn durability(text: &str) -> Result<Durability, String> {
+    let [mmap, fsync] = Durability::ALL.map(Durability::name);
+    Durability::from_name(text).ok_or_else(|| format!("expected {mmap} or {fsync}"))
+}
+
+fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     let local = &config.local;
     for warning in config.warnings() {
         warn!("{warning}");
     }
+    // Before anything is mapped.
+    journal::exit_on_sigbus(i32::from(EXIT_SIGBUS))
+        .map_err(|e| format!("cannot watch for SIGBUS: {e}"))?;
     let keys = keys(local)?;
     // An activation is journaled. A start that cannot serve must not leave one behind, so the
     // address is tried first; it is taken once there is somebody to answer.
     drop(listen(local.listen, std::net::TcpListener::bind)?);
     let report_bytes = usize::try_from(local.report_ring_bytes)
         .map_err(|_| "report_ring_bytes is larger than this machine's memory".to_owned())?;
-    let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
-    let activated = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
-    let recovery = &activated.recovery;
-    info!(
-        dir = %local.data_dir.display(),
-        records = recovery.records,
-        incarnation = recovery.incarnation,
-        "journal: {}",
-        recovery.case
-    );
-    if let Some(change) = recovery.incarnation_changed {
-        warn!("{}", change.what_may_be_missing());
-    }
-    if let Some(torn) = &recovery.torn {
+    let mut log = ReportLog::heap(report_bytes, config.logical.capacities.session_count_max);
+    let (activated, disk) = activate(config, &mut Rebuild(&mut log)).map_err(|e| e.to_string())?;
+    tell_recovery(&local.data_dir, &activated.recovery);
+    if let Some(index) = activated.lost_from {
         warn!(
-            "{} bytes of a record that a crash cut short, index {}, kept in {}",
-            torn.bytes,
-            torn.index,
-            torn.side_file.display()
+            "acknowledged records from index {index} on may be missing: every session opened \
+             before is refused (HistoryLost) until its firm has checked its orders and negotiated \
+             another"
         );
     }
+    let ring = activated.ring.path().cloned();
+    let interval = Duration::from_nanos(local.persist_interval.0);
+    let disk = ring
+        .ok_or_else(|| "the journal's ring has no file".to_owned())
+        .and_then(|ring| disk.start(&ring, interval).map_err(|e| e.to_string()))
+        .map_err(|e| format!("cannot start the journal's threads: {e}"))?;
     let sockets = listen(local.listen, Sockets::listen)?;
     let address = sockets.local_addr().map_err(|e| e.to_string())?;
     let waker = sockets.waker();
@@ -159,10 +204,77 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         .map_err(|e| format!("cannot start the hot thread: {e}"))?;
     write_log(&notices);
     let sequencer = match hot.join() {
-        Ok(ended) => ended.map_err(|fault| fault.to_string())?,
-        Err(_) => return Err("the hot thread ended by an assertion".to_owned()),
+        Ok(ended) => ended.map_err(|fault| on_fault(&fault))?,
+        Err(_) => return Err("the hot thread ended by an assertion".into()),
     };
-    stop(sequencer, &counters, is_json)
+    let disk = disk.stop().ok_or("a thread of the journal ended by an assertion")?;
+    stop(sequencer, disk, &counters, is_json)
+}
+
+/// A failed disk has its own code, and a way back that must be told.
+fn on_fault(fault: &Fault) -> Failure {
+    match fault {
+        Fault::Journal(_) => Failure {
+            code: EXIT_JOURNAL,
+            message: format!(
+                "{fault}. Nothing was acknowledged after this. The ring still holds every record \
+                 that was: repair or replace the disk under the data directory and start again \
+                 before the machine restarts"
+            ),
+        },
+        Fault::Machine(_) | Fault::Poll(_) => fault.to_string().into(),
+    }
+}
+
+/// What opening the journal found, in an operator's words.
+fn tell_recovery(dir: &Path, recovery: &Recovery) {
+    info!(
+        dir = %dir.display(),
+        records = recovery.last_index,
+        incarnation = recovery.incarnation,
+        "journal: {}",
+        recovery.case
+    );
+    if let Some(note) = &recovery.ring_note {
+        warn!("{note}");
+    }
+    if let Some(change) = recovery.incarnation_changed {
+        warn!("new incarnation {}: {}", recovery.incarnation, change.what_happened());
+    }
+    if let Some(suspect) = recovery.suspect {
+        warn!(
+            "acknowledged orders may be missing: nothing up to record {} is, any in ({}, {}] may \
+             be; sessions opened before this start are answered HistoryLost",
+            suspect.after_index, suspect.after_index, suspect.to_index
+        );
+    }
+    if let Some(lost) = &recovery.accepted {
+        warn!(
+            "accepted as lost: records {} to {} at least; the journal was cut at position {}, {} \
+             bytes with {} whole records are kept in {}",
+            lost.first_index,
+            lost.last_known_index,
+            lost.position,
+            lost.bytes,
+            lost.whole_records,
+            names(&lost.side_files)
+        );
+    }
+    if let Some(torn) = &recovery.torn {
+        warn!(
+            "{} bytes of records that a crash cut short, from index {} on, kept in {}",
+            torn.bytes,
+            torn.index,
+            names(&torn.side_files)
+        );
+    }
+}
+
+fn names(files: &[PathBuf]) -> String {
+    if files.is_empty() {
+        return "no file".to_owned();
+    }
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn listen<T>(
@@ -227,6 +339,9 @@ fn write_log(notices: &Receiver<Notice>) {
             Notice::Refused { peer, why } => warn!(?peer, "refused: {why}"),
             Notice::SlowReader { session } => warn!(%session, "closed: reads too slowly"),
             Notice::GateShut { cause } => warn!(cause = cause.name(), "gate shut"),
+            Notice::GateOpened { cause } => info!(cause = cause.name(), "gate open again"),
+            Notice::Pressure { change } => tell_pressure(change),
+            Notice::JournalFailed => error!("the journal's disk failed: ending every session"),
             Notice::UnknownInstrument { who, security_id } => {
                 warn!(%who, ?security_id, "no such instrument: its phase was not set");
             }
@@ -236,9 +351,36 @@ fn write_log(notices: &Receiver<Notice>) {
     }
 }
 
+/// What the disk does to the node, in an operator's words.
+fn tell_pressure(change: Change) {
+    let of = |ring| match ring {
+        RingKind::Journal => "the journal",
+        RingKind::Reports => "the report log",
+    };
+    match change {
+        Change::LagBegins(ring) => warn!("the disk is behind: a quarter of {} waits", of(ring)),
+        Change::LagEnds(ring) => info!("the disk has caught up with {}", of(ring)),
+        Change::SpaceShort => warn!("the data directory's disk is nearly full"),
+        Change::SpaceEnough => info!("the data directory's disk has room again"),
+        Change::ReadingStops => warn!("the disk is far behind: clients are not read"),
+        Change::ReadingResumes => info!("clients are read again"),
+        // Told as the gate's.
+        Change::Shut(_) | Change::End(_) => {}
+    }
+}
+
 /// Closes the journal and tells where it stands, so that a replay can be compared with it.
-fn stop(sequencer: Sequencer, counters: &Counters, is_json: bool) -> Result<(), String> {
-    let (machine, clean) = sequencer.close().map_err(|e| e.to_string())?;
+fn stop(
+    sequencer: Sequencer,
+    disk: Disk,
+    counters: &Counters,
+    is_json: bool,
+) -> Result<(), Failure> {
+    let (machine, clean) = sequencer.close(disk).map_err(|error| {
+        let is_poisoned = matches!(error, JournalError::Poisoned(_));
+        let code = if is_poisoned { EXIT_JOURNAL } else { EXIT_FAILURE };
+        Failure { code, message: error.to_string() }
+    })?;
     let (output, state) = (machine.output_digest(), machine.state_digest());
     let counts: serde_json::Map<String, serde_json::Value> =
         Counter::ALL.iter().map(|c| (c.label().to_owned(), counters.get(*c).into())).collect();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::position::{RING_BYTES_MAX, RING_BYTES_MIN};
 use crate::region::RegionError;
+use crate::scan::ChainError;
 use crate::watermarks::Poison;
 
 /// Why a journal could not be created, opened or read.
@@ -53,12 +54,21 @@ pub enum JournalError {
     /// There is a journal, and it cannot be trusted.
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
+    /// A record that was good when the journal was opened is not any more.
+    #[error("{}: it changed since it was checked: {error}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ChainError,
+    },
     /// The disk failed while the journal was running.
     #[error("the journal's disk failed: {0}")]
     Poisoned(Poison),
     /// A stop found no room to bring all of the ring to the disk; the ring is kept.
     #[error(
-        "{}: no room for the next segment: make room and start the node again on the same machine          before it restarts; the ring keeps {bytes} bytes that are not on the disk",
+        "{}: no room for the next segment: make room and start the node again on the \
+         same machine before it restarts; the ring keeps {bytes} bytes that are not on the disk",
         dir.display()
     )]
     NoRoom {
@@ -230,11 +240,14 @@ impl RefusalKind {
                 "Set the size of the ring back; a journal's segments cannot change theirs."
             }
             Self::Copied => {
-                "If the original will never run again, accept the copy (--accept-copy): it                  continues under a new incarnation. Otherwise start with the original directory."
+                "If the original will never run again, accept the copy (--accept-copy): it \
+                 continues under a new incarnation. Otherwise start with the original directory."
             }
             Self::MetadataOlder => "Put the files that belong together back into the directory.",
             Self::MetadataMissing | Self::MetadataDamaged => {
-                "Nothing was changed. Keep the directory for inspection with the journal tools,                  then restore it from a copy, or move it away and start with an empty one: what it                  held is then lost."
+                "Nothing was changed. Keep the directory for inspection with the journal tools, \
+                 then restore it from a copy, or move it away and start with an empty one: what \
+                 it held is then lost."
             }
             Self::SegmentMissing
             | Self::SegmentDamaged
@@ -246,7 +259,9 @@ impl RefusalKind {
             | Self::ForeignRing
             | Self::Corrupt
             | Self::LostTail => {
-                "Nothing was changed. Restore the file from a copy; or, if there is none, start                  once with --accept-loss: the journal is cut there, what is behind is kept aside                  and told, and acknowledged orders may be gone."
+                "Nothing was changed. Restore the file from a copy; or, if there is none, start \
+                 once with --accept-loss: the journal is cut there, what is behind is kept aside \
+                 and told, and acknowledged orders may be gone."
             }
         }
     }

@@ -29,8 +29,14 @@ mod reopen;
 mod ring;
 mod scan;
 mod segment;
+mod spool;
+mod spool_file;
+mod spool_marks;
+mod spool_reader;
 mod storage;
 mod sums;
+mod survey;
+mod walk;
 mod watermarks;
 
 pub use error::{JournalError, Refusal, RefusalKind};
@@ -38,7 +44,7 @@ pub use files::{META_FILE, RING_FILE};
 pub use hot::ring_file;
 pub use label::{FORMAT_VERSION, Label, RING_PATH_BYTES_MAX, Uuid};
 pub use lock::LOCK_FILE;
-pub use open::{Journal, JournalOptions, first_incarnation};
+pub use open::{Journal, JournalOptions, close, first_incarnation};
 pub use persist::{GROUP_BYTES_MAX, Persisted, Persister};
 pub use position::{Position, RING_BYTES_MAX, RING_BYTES_MIN, SEGMENTS};
 pub use prefetch::prefetch_read;
@@ -49,10 +55,17 @@ pub use record::{
     RecordError, record_bytes,
 };
 pub use recover::{IncarnationChange, Lost, Recovery, Suspect, Torn};
-pub use region::{Region, RegionError};
+pub use region::{Region, RegionError, RegionReader, exit_on_sigbus};
 pub use ring::{Appended, Full, Records, Ring, RingBytes, RingFile};
 pub use scan::ChainError;
 pub use segment::{SEGMENT_HEADER_BYTES, segment_file, sums_file};
+pub use spool::{
+    REPORTS_DIR, SPOOL_GROUP_BYTES_MAX, Spool, SpoolFound, SpoolOptions, SpoolProgress,
+};
+pub use spool_file::{SPOOL_PIECE_BYTES, SpoolIdentity, SpoolUseless, report_file};
+pub use spool_marks::SpoolMarks;
+pub use spool_reader::{PieceRead, SpoolReader};
 pub use storage::{DirStorage, MemoryStorage, PageFate, Storage, faulty};
 pub use sums::SumsFound;
+pub use walk::Walk;
 pub use watermarks::{Poison, Watermarks};

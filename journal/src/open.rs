@@ -177,6 +177,13 @@ impl Journal {
         prepared == Prepared::Piece || matches!(persisted, Persisted::Group(_))
     }
 
+    /// Brings everything that is appended to the disk, and makes the segments ahead.
+    pub fn drain(&mut self, dir: &Path) -> Result<(), JournalError> {
+        let mut storage = DirStorage::new(dir);
+        let Self { ring, persister, preparer, .. } = self;
+        drain(&mut storage, dir, ring, persister, preparer)
+    }
+
     /// Stops cleanly: everything to the disk, then the mark that says so, then the ring goes. A
     /// journal dropped without this reopens as after a kill.
     pub fn close(self, dir: &Path) -> Result<(), JournalError> {
@@ -185,17 +192,31 @@ impl Journal {
 
     /// As [`Journal::close`], on any storage; `dir` is for messages.
     pub fn close_on(self, storage: &mut dyn Storage, dir: &Path) -> Result<(), JournalError> {
-        let Self { ring, mut persister, mut preparer, .. } = self;
-        ring.assert_invariants();
-        stop(storage, dir, &ring, &mut persister, &mut preparer)?;
-        let path = ring.path().cloned();
-        drop(ring);
-        path.as_deref().map_or(Ok(()), hot::remove)
+        let Self { ring, persister, preparer, .. } = self;
+        close(storage, dir, ring, persister, preparer)
     }
 }
 
-/// Brings everything to the disk and marks the stop.
-fn stop(
+/// Stops a journal whose parts were on threads of their own: see [`Journal::close`].
+pub fn close(
+    storage: &mut dyn Storage,
+    dir: &Path,
+    ring: Ring,
+    mut persister: Persister,
+    mut preparer: Preparer,
+) -> Result<(), JournalError> {
+    ring.assert_invariants();
+    drain(storage, dir, &ring, &mut persister, &mut preparer)?;
+    persister
+        .mark_stop(storage)
+        .map_err(JournalError::io_owned(dir.join(META_FILE), "write the mark of a stop"))?;
+    let path = ring.path().cloned();
+    drop(ring);
+    path.as_deref().map_or(Ok(()), hot::remove)
+}
+
+/// Brings everything that is appended to the disk.
+fn drain(
     storage: &mut dyn Storage,
     dir: &Path,
     ring: &Ring,
@@ -204,7 +225,7 @@ fn stop(
 ) -> Result<(), JournalError> {
     loop {
         match persister.step(storage, ring) {
-            Persisted::Nothing => break,
+            Persisted::Nothing => return Ok(()),
             Persisted::Group(_) => continue,
             Persisted::Poisoned => {}
             Persisted::WaitsForSegment => match preparer.step(storage) {
@@ -220,9 +241,6 @@ fn stop(
         let Some(poison) = poison else { unreachable!("a poisoned journal knows why") };
         return Err(JournalError::Poisoned(poison));
     }
-    persister
-        .mark_stop(storage)
-        .map_err(JournalError::io_owned(dir.join(META_FILE), "write the mark of a stop"))
 }
 
 fn in_directory(
@@ -316,21 +334,7 @@ fn create(
     if options.lock_memory {
         region.lock_memory();
     }
-    let recovery = Recovery {
-        case: "created",
-        last_index: 0,
-        last_time: 0,
-        last_epoch: 0,
-        durable_index: 0,
-        torn: None,
-        accepted: None,
-        suspect: None,
-        incarnation: label.incarnation,
-        incarnation_changed: None,
-        clean: true,
-        memory_locked: region.is_locked(),
-        ring_note: made.note,
-    };
+    let recovery = Recovery::created(label.incarnation, region.is_locked(), made.note);
     let end = (Position::ZERO, Tip::default());
     let meta = MetaFile { label: label.clone(), slot: 0 };
     let persister = Persister::new(storage, Arc::clone(&marks), geometry, end, meta, lock)

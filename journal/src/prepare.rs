@@ -83,6 +83,12 @@ impl Preparer {
         })
     }
 
+    /// Whether the persister cannot go on, or soon cannot, before a segment is there.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.next <= self.geometry.segment_of(self.marks.appended()) + 1
+    }
+
     /// Tells a shortage below the mark, and its end above twice the mark. Returns whether the next
     /// segment fits.
     fn look_at_room(&self, storage: &dyn Storage) -> Result<bool, Poison> {

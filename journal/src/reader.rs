@@ -21,12 +21,12 @@ use crate::label::{FORMAT_VERSION, Label, Labelled, META_MAGIC};
 use crate::open::read_boot_id;
 use crate::position::{Geometry, Position};
 use crate::record::{PAD_BYTES_MAX, Record};
-use crate::reopen::{Floor, newest_durable, torn_in_ring};
 use crate::ring::HEADER_PAGE_BYTES;
 use crate::scan::{Behind, ChainError, Step, Stored, Tip, next_record};
 use crate::segment::{SEGMENT_HEADER_BYTES, segment_file};
 use crate::storage::{DirStorage, Storage as _};
 use crate::sums::{self, SumsFound};
+use crate::survey::{Floor, newest_durable, torn_in_ring};
 
 /// Bytes of the ring read at once.
 const WINDOW_BYTES: u64 = 1 << 18;
@@ -254,10 +254,14 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Step, JournalError> {
-        let at = self.geometry.segment_of(self.stored.position());
-        self.stored
-            .step(&self.storage)
-            .map_err(JournalError::io_owned(self.dir.join(segment_file(at)), "read it"))
+        match self.stored.step(&self.storage) {
+            Ok(step) => Ok(step),
+            Err(error) => {
+                let at = self.geometry.segment_of(self.stored.position());
+                let path = self.dir.join(segment_file(at));
+                Err(JournalError::io_owned(path, "read it")(error))
+            }
+        }
     }
 
     /// Steps over the next record if the ring has it.

@@ -71,6 +71,31 @@ pub struct Recovery {
     pub ring_note: Option<String>,
 }
 
+impl Recovery {
+    /// Of a journal that was just made.
+    pub(crate) const fn created(
+        incarnation: u64,
+        memory_locked: bool,
+        ring_note: Option<String>,
+    ) -> Self {
+        Self {
+            case: "created",
+            last_index: 0,
+            last_time: 0,
+            last_epoch: 0,
+            durable_index: 0,
+            torn: None,
+            accepted: None,
+            suspect: None,
+            incarnation,
+            incarnation_changed: None,
+            clean: true,
+            memory_locked,
+            ring_note,
+        }
+    }
+}
+
 /// A torn tail that was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Torn {

@@ -224,6 +224,10 @@ impl Ring {
         self.geometry.ring_bytes()
     }
 
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
     /// Whose journal this is.
     #[must_use]
     pub fn label(&self) -> &Label {

@@ -2,10 +2,10 @@
 //!
 //! Segment k holds the positions `[k * S, (k + 1) * S)` of the journal, the same bytes on every
 //! node, behind a header page that is this node's own. The header says whose segment it is and
-//! which, so that one that was exchanged, copied or put back from elsewhere is noticed. Two slots in
-//! it tell a position that was on the disk: each group of the persister writes the value that the
-//! group before reached, and its own sync carries it. So the slots never run ahead of the disk, cost
-//! no sync of their own, and lag by one group.
+//! which, so that one that was exchanged, copied or put back from elsewhere is noticed. Two slots
+//! in it tell a position that was on the disk: each group of the persister writes the value that
+//! the group before reached, and its own sync carries it. So the slots never run ahead of the disk,
+//! cost no sync of their own, and lag by one group.
 //!
 //! A segment is made in full before it gets its name: blocks allocated, zeros written, synced. From
 //! then on nothing of the file changes but bytes, and a sync has no metadata to carry.

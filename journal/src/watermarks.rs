@@ -23,7 +23,7 @@ use crate::position::Position;
 /// A cache line of its own, and the one beside it that processors fetch along.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Line<T>(T);
+pub(crate) struct Line<T>(pub(crate) T);
 
 /// What the parties of one journal tell each other.
 #[derive(Debug, Default)]

@@ -139,19 +139,19 @@ pub(crate) struct Probed {
     probe: Probe,
     note: Option<String>,
     /// Removed after the server's end: fields are dropped in their order.
-    _directory: Option<TempDir>,
+    _directories: Vec<TempDir>,
 }
 
 impl Probed {
     /// A running `server` that listens on `address` and speaks `exchange`.
     pub(crate) fn new(server: Process, address: SocketAddr, exchange: Box<dyn Exchange>) -> Self {
         let probe = Probe::new(exchange);
-        Self { server, address, probe, note: None, _directory: None }
+        Self { server, address, probe, note: None, _directories: Vec::new() }
     }
 
-    /// The same server, whose files are in `directory`, with something to be said about it.
-    pub(crate) fn with_directory(self, directory: TempDir, note: String) -> Self {
-        Self { note: Some(note), _directory: Some(directory), ..self }
+    /// The same server, whose files are in `directories`, with something to be said about it.
+    pub(crate) fn with_directories(self, directories: [TempDir; 2], note: String) -> Self {
+        Self { note: Some(note), _directories: directories.into(), ..self }
     }
 }
 

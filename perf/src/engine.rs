@@ -1,13 +1,15 @@
 //! The engine as a contender: `tidegate run`, started, pinned and idling like a floor.
 //!
 //! It is the program as built, with its demo market and a journal in a new directory of its own:
-//! all checks, deduplication, book, report log and the mapped ring, no replica. The file system
-//! under the journal is part of the result and is printed beside it. The directory is removed at
-//! the end; a run that is killed leaves it to the system's own cleaning.
+//! all checks, deduplication, book, report log, the mapped ring and the disk behind it, no replica.
+//! The file system under the journal is part of the result and is printed beside it. The
+//! directories are removed at the end; a run that is killed leaves them to the system's own
+//! cleaning.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::statfs::{self, FsType, statfs};
@@ -19,6 +21,8 @@ use crate::process::Process;
 
 /// Recovery of an empty journal and touching every page of memory take at most this.
 const READY_MAX: Duration = Duration::from_secs(30);
+/// Where a file system in memory is on every Linux.
+const MEMORY: &str = "/dev/shm";
 /// Orders in a run, at most: the demo configuration has 2^20 keys and a ring of 256 MiB, and an
 /// order with its cancel takes one and some 250 bytes of them.
 const ORDER_COUNT_MAX: u64 = 800_000;
@@ -66,6 +70,13 @@ fn start_program(name: &str, program: &Path, settings: &Settings) -> Result<Star
             .map(OsString::from)
             .to_vec();
     arguments.extend(["--data-dir".into(), journal.into_os_string()]);
+    // In memory, as by default, but gone with us: the engine is killed when it was measured. An
+    // older build that is a baseline has no such ring.
+    let hot = tempfile::Builder::new().prefix("tidegate-perf-").tempdir_in(MEMORY);
+    let hot = hot.map_err(PerfError::io(format!("a directory in {MEMORY}")))?;
+    if knows_hot_dir(program) {
+        arguments.extend(["--hot-dir".into(), hot.path().as_os_str().to_owned()]);
+    }
     if let Some(cores) = settings.cores {
         arguments.push(format!("--core={}", cores.server).into());
     }
@@ -75,7 +86,13 @@ fn start_program(name: &str, program: &Path, settings: &Settings) -> Result<Star
     let address = server.await_line(READY_MAX, address_in)?;
     let note = format!("journal on {}", file_system(directory.path())?);
     let probed = Probed::new(server, address, Box::new(Orders::new()?));
-    Ok(Start::Ready(Box::new(probed.with_directory(directory, note))))
+    Ok(Start::Ready(Box::new(probed.with_directories([directory, hot], note))))
+}
+
+/// Whether a build can be told where its ring is mapped.
+fn knows_hot_dir(program: &Path) -> bool {
+    let help = Command::new(program).args(["run", "--help"]).output();
+    help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--hot-dir"))
 }
 
 /// The address in `{"listening":"HOST:PORT"}`.

@@ -364,6 +364,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config::demo().with_listen("127.0.0.1:0".parse().unwrap()).unwrap();
         config.local.data_dir = directory.path().join("journal");
+        config.local.hot_dir = directory.path().to_owned();
         config.local.journal_ring_bytes = 4 << 20;
         config.local.report_ring_bytes = 4 << 20;
         config.logical.capacities.key_count_max = 1 << 14;
@@ -372,8 +373,8 @@ mod tests {
             NodeKey::new(&key.id, key.owner, key.secret.octets(), key.not_after).unwrap()
         });
         let keys = Keys::new(keys.collect()).unwrap();
-        let mut log = ReportLog::new(4 << 20, config.logical.capacities.session_count_max);
-        let activated = activate(&config, &mut Rebuild(&mut log)).unwrap();
+        let mut log = ReportLog::heap(4 << 20, config.logical.capacities.session_count_max);
+        let (activated, _disk) = activate(&config, &mut Rebuild(&mut log)).unwrap();
         let sockets = Sockets::listen(local.listen).unwrap();
         let address = sockets.local_addr().unwrap();
         let (side, side_of_node) = crossbeam_channel::bounded(8);

@@ -5,6 +5,8 @@ use super::keys::Key;
 use super::read::{At, Section};
 use super::value;
 use crate::limits;
+use crate::vocabulary::durability::Durability;
+use crate::vocabulary::units::Nanos;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,15 @@ const NODES: RangeInclusive<u32> = 1..=u32::MAX - 1;
 const CORE_MAX: u32 = 4_095;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9700);
 const DATA_DIR_DEFAULT: &str = "./tidegate-data";
+/// A file system in memory on every Linux.
+const HOT_DIR_DEFAULT: &str = "/dev/shm";
+/// More than this free is nobody's worry.
+const LOW_WATER_BYTES: RangeInclusive<u64> = 0..=1 << 40;
+/// Twice two segments of the default ring: the gate shuts while what is prepared still holds.
+const LOW_WATER_BYTES_DEFAULT: u64 = 512 << 20;
+/// Below, the persister would be a spinning thread; above, a power cut takes too much.
+const PERSIST_INTERVAL: RangeInclusive<Nanos> = Nanos(50_000)..=Nanos(100 * Nanos::MILLI.0);
+const PERSIST_INTERVAL_DEFAULT: Nanos = Nanos::MILLI;
 
 /// What the hot thread does with a turn in which nothing happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -49,6 +60,7 @@ pub enum OnConfigChange {
 
 /// Settings of this node. Not journaled; changed by a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Local {
     /// Where clients connect. Port 0 lets the system choose one.
     pub listen: SocketAddr,
@@ -56,6 +68,21 @@ pub struct Local {
     pub data_dir: PathBuf,
     /// This node's number, in `[1, 2^32 - 2]`.
     pub node: u32,
+    /// When an answer may leave.
+    pub durability: Durability,
+    /// Where the journal's ring is mapped: best of a file system in memory. Where that cannot be,
+    /// it is in the data directory.
+    pub hot_dir: PathBuf,
+    /// Free bytes of the data directory's disk below which the gate shuts; it opens above twice as
+    /// many.
+    pub space_low_water: u64,
+    /// How often the persister looks for something to do; in `[50 us, 100 ms]`.
+    pub persist_interval: Nanos,
+    /// Go on although records are damaged or missing. Never read from a file: a person's act at one
+    /// start.
+    pub accept_loss: bool,
+    /// Take a directory that is a copy. Never read from a file either.
+    pub accept_copy: bool,
     /// The journal ring; a power of two in `[1 MiB, 64 GiB]`.
     pub journal_ring_bytes: u64,
     /// The ring of encoded reports; a power of two in `[1 MiB, 64 GiB]`.
@@ -88,6 +115,12 @@ impl Default for Local {
             listen: LISTEN_DEFAULT,
             data_dir: PathBuf::from(DATA_DIR_DEFAULT),
             node: *NODES.start(),
+            durability: Durability::default(),
+            hot_dir: PathBuf::from(HOT_DIR_DEFAULT),
+            space_low_water: LOW_WATER_BYTES_DEFAULT,
+            persist_interval: PERSIST_INTERVAL_DEFAULT,
+            accept_loss: false,
+            accept_copy: false,
             journal_ring_bytes: RING_BYTES_DEFAULT,
             report_ring_bytes: RING_BYTES_DEFAULT,
             reader_lag_max: READER_LAG_BYTES_DEFAULT,
@@ -147,11 +180,39 @@ pub(super) fn read(mut section: Section<'_>, base: &Path, faults: &mut Faults) -
             _ => None,
         }),
     );
+    read_disk(s, &mut local, base, faults);
     read_bounds(s, &mut local, faults);
     let keys_file = s.take("keys_file", "a path", faults, |v| path(v, base));
     let demo_keys = flag(s, "demo_keys", faults).is_some_and(|flag| flag.value);
     section.finish(faults);
     LocalRead { local, listen_line, keys_file, demo_keys }
+}
+
+/// What the journal does with memory and disk.
+fn read_disk(s: &mut Section<'_>, local: &mut Local, base: &Path, faults: &mut Faults) {
+    let [mmap, fsync] = Durability::ALL.map(Durability::name);
+    let modes = format!("\"{mmap}\" or \"{fsync}\"");
+    let mode = s.take("durability", &modes, faults, |v| Durability::from_name(v.as_str()?));
+    set(&mut local.durability, mode);
+    set(&mut local.hot_dir, s.take("hot_dir", "a path", faults, |v| path(v, base)));
+    let expected = format!(
+        "a size in [{}, {}]",
+        value::show_size(*LOW_WATER_BYTES.start()),
+        value::show_size(*LOW_WATER_BYTES.end())
+    );
+    let low_water = s.take("space_low_water", &expected, faults, |v| {
+        value::size(v).filter(|bytes| LOW_WATER_BYTES.contains(bytes))
+    });
+    set(&mut local.space_low_water, low_water);
+    let expected = format!(
+        "a span in [{}, {}] as a string, such as \"1 ms\" (units us, ms)",
+        value::show_span(*PERSIST_INTERVAL.start()),
+        value::show_span(*PERSIST_INTERVAL.end())
+    );
+    let interval = s.take("persist_interval", &expected, faults, |v| {
+        value::span(v).filter(|span| PERSIST_INTERVAL.contains(span))
+    });
+    set(&mut local.persist_interval, interval);
 }
 
 /// Sizes and counts, and what they demand of each other. A default gives way to a smaller

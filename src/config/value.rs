@@ -9,7 +9,8 @@ use toml::de::DeValue;
 use toml::value::{Datetime, Offset};
 
 const SECOND: u64 = Nanos::SECOND.0;
-const SPANS: [(&str, u64); 5] = [
+const SPANS: [(&str, u64); 6] = [
+    ("us", 1_000),
     ("ms", Nanos::MILLI.0),
     ("s", SECOND),
     ("min", 60 * SECOND),

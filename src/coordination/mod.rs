@@ -1,3 +1,4 @@
-//! A node's own stop.
+//! A node's own stop, and what a slow disk does to it.
 
 pub mod gate;
+pub mod pressure;

@@ -6,7 +6,7 @@
 //! place of a key) is not written.
 //!
 //! ```text
-//! magic u64 | version u32 | capacities | epoch index time active exec trade digest
+//! magic u64 | version u32 | capacities | epoch index time active exec trade digest new u8
 //! sessions | markets | owners, accounts | orders, book by book | keys, oldest first | hash u64
 //! ```
 
@@ -27,7 +27,8 @@ use crate::vocabulary::units::{
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"TIDESNAP");
-const VERSION: u32 = 1;
+/// 2: whether an epoch has just begun, and whose history may be lost.
+const VERSION: u32 = 2;
 
 /// Why bytes are not a snapshot of this build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -72,6 +73,7 @@ impl Machine {
         out.u64(self.exec_count);
         out.u64(self.engine.trade_count);
         out.u64(self.output_digest);
+        out.u8(u8::from(self.is_epoch_new));
         self.sessions.write_snapshot(&mut out);
         self.engine.markets.write_snapshot(&mut out);
         self.engine.owners.write_snapshot(&mut out);
@@ -135,13 +137,17 @@ fn read_machine(r: &mut Reader<'_>) -> Option<Machine> {
     machine.exec_count = read_count(r)?;
     machine.engine.trade_count = read_count(r)?;
     machine.output_digest = r.u64()?;
+    machine.is_epoch_new = r.flag()?;
     machine.sessions.read_snapshot(r)?;
     machine.engine.markets.read_snapshot(r)?;
     machine.engine.owners.read_snapshot(r)?;
     machine.engine.make_books();
     let is_sane = (0..machine.sessions.capacity())
         .filter_map(|slot| machine.sessions.get(SessionIdx(slot)))
-        .all(|session| machine.engine.owners.is_known(session.owner));
+        .all(|session| {
+            let is_up = machine.is_epoch_new && session.is_bound;
+            machine.engine.owners.is_known(session.owner) && !is_up
+        });
     if !is_sane {
         return None;
     }

@@ -10,7 +10,9 @@
 //! ```
 //!
 //! Any octet counts in either direction. Client and server run the same rule with the intervals
-//! swapped. Nothing here depends on the gate or on the market: an idle session outlives both.
+//! swapped. Nothing here depends on the gate or on the market: an idle session outlives both. While
+//! octets of the peer wait unread (a flood, a node that does not read) its silence means nothing,
+//! and what we owe it is owed all the same.
 
 use crate::limits::KEEPALIVE_MS_SERVER_MAX;
 use crate::vocabulary::units::Nanos;
@@ -83,6 +85,16 @@ impl Liveness {
         Pulse::Nothing
     }
 
+    /// What is due at `now` while octets of the peer wait to be read: it is not silent, whatever
+    /// was heard last.
+    pub fn on_timer_unread(&mut self, now: Nanos) -> Pulse {
+        if now.since(self.last_sent) < self.ours {
+            return Pulse::Nothing;
+        }
+        self.last_sent = now;
+        Pulse::Probe
+    }
+
     /// When [`Self::on_timer`] has something to say if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Nanos {
@@ -115,9 +127,10 @@ mod tests {
         Received,
         Sent,
         Timer(Pulse),
+        Unread(Pulse),
     }
     use Pulse::{Lapsed, Nothing, Probe};
-    use Step::{Received, Sent, Timer};
+    use Step::{Received, Sent, Timer, Unread};
 
     #[track_caller]
     fn check(theirs: u32, ours: u32, script: &[(u64, Step)]) {
@@ -128,6 +141,9 @@ mod tests {
             match step {
                 Received => liveness.on_received(ms(at)),
                 Sent => liveness.on_sent(ms(at)),
+                Unread(pulse) => {
+                    assert_eq!(liveness.on_timer_unread(ms(at)), pulse, "row {row}");
+                }
                 Timer(pulse) => {
                     let is_due = liveness.next_deadline() <= ms(at);
                     assert_eq!(is_due, pulse != Nothing, "deadline at row {row}");
@@ -175,6 +191,23 @@ mod tests {
                 (2499, Timer(Nothing)),
                 (2500, Timer(Probe)),
                 (3500, Timer(Probe)), // again, whatever was heard
+            ],
+        );
+    }
+
+    #[test]
+    fn what_waits_unread_is_no_silence_and_pays_nothing() {
+        check(
+            100,
+            1000,
+            &[
+                (999, Unread(Nothing)), // ten intervals of the peer
+                (1000, Unread(Probe)),
+                (1001, Unread(Nothing)),
+                (2000, Unread(Probe)),
+                (2001, Timer(Lapsed)), // nothing waits after all
+                (2002, Received),
+                (2003, Timer(Nothing)),
             ],
         );
     }

@@ -83,6 +83,9 @@ pub struct Session {
     pub is_bound: bool,
     /// Timestamp of the last accepted logon (ruling F05).
     pub logon_time: Nanos,
+    /// Whether what was acknowledged to it may be missing here: it is never bound again (ruling
+    /// F21).
+    pub is_history_lost: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -110,6 +113,7 @@ const FREE: Slot = Slot {
         next_out: Seq::FIRST,
         is_bound: false,
         logon_time: Nanos(0),
+        is_history_lost: false,
     },
     is_used: false,
     provisional: Provisional {
@@ -316,6 +320,15 @@ impl Sessions {
         }
     }
 
+    /// Applies an UncleanPromotion: the history of every session opened so far may be lost. Its
+    /// orders and keys stay; its numbers are not trusted again.
+    pub fn on_unclean_promotion(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.is_used) {
+            assert!(!slot.session.is_bound, "every session is down when an epoch begins");
+            slot.session.is_history_lost = true;
+        }
+    }
+
     /// Takes the next outbound number of a session.
     pub fn take_out(&mut self, session: SessionIdx) -> Seq {
         let next = &mut self.slots[session.0 as usize].session.next_out;
@@ -415,6 +428,7 @@ impl Sessions {
             out.u64(s.expected_in.0);
             out.u64(s.next_out.0);
             out.u8(u8::from(s.is_bound));
+            out.u8(u8::from(s.is_history_lost));
             out.u64(s.logon_time.0);
             self.remembered.write_snapshot(index_of(index), s.expected_in, out);
         }
@@ -438,10 +452,12 @@ impl Sessions {
                 expected_in: Seq(r.u64()?),
                 next_out: Seq(r.u64()?),
                 is_bound: r.flag()?,
+                is_history_lost: r.flag()?,
                 logon_time: Nanos(r.u64()?),
             };
             let is_count = |number: Seq| (1..1 << 63).contains(&number.0);
-            if !is_count(session.expected_in) || !is_count(session.next_out) {
+            let is_sane = is_count(session.expected_in) && is_count(session.next_out);
+            if !is_sane || (session.is_bound && session.is_history_lost) {
                 return None;
             }
             self.remembered.read_snapshot(index_of(index), session.expected_in, r)?;

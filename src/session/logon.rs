@@ -129,6 +129,9 @@ pub(super) fn try_establish(
     let Some(session) = found else {
         return no(Code::Unnegotiated, "the session id was never negotiated");
     };
+    if node.sessions.get(session).is_some_and(|known| known.is_history_lost) {
+        return no(Code::HistoryLost, "acknowledged messages of this session may be lost");
+    }
     if !(KEEPALIVE_MS_MIN..=KEEPALIVE_MS_MAX).contains(&asked.keepalive_interval) {
         return no(Code::KeepaliveInterval, "keep-alive interval: expected 100 to 60000 ms");
     }

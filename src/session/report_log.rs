@@ -8,32 +8,46 @@
 //! (`marks.rs`), so any number is found in at most 255 hops.
 //!
 //! ```text
-//!   0        4      8         16       24      32
-//!   | session | len | number  | index  | next  | frame ... | to a multiple of 8
+//!   0        4      8         16       24
+//!   | session | len | number  | index  | frame ... | zeros to a multiple of 8
 //! ```
 //!
-//! A position counts octets ever written; its place is `position mod size`. An entry is never split
-//! over the end: what is left there is a pad, `session` = `u32::MAX` and `len` its octets. `next`
-//! is the position of the same session's next entry, 0 until there is one. When the ring is full
-//! the oldest entries go: the tail passes over them, and with it their marks and their session's
-//! first number. Whatever lies before the tail is gone and is never read, so a slow cursor learns
-//! that it lost its place, not somebody else's report.
+//! A position counts octets ever written; its place is `position mod size`. The ring is four
+//! segments, and an entry is never split over the end of one: what is left there is a pad, `session`
+//! = `u32::MAX`, `len` its octets, and zeros. Where the same session's next entry stands is not in
+//! the ring but in a table beside it, one place for each 32 octets, of which no two entries begin in
+//! the same. So what was written once stands still, and another thread may copy it to the disk.
+//!
+//! When the ring is full the oldest entries go: the tail passes over them, and with it their marks
+//! and their session's first number. Whatever lies before the tail is gone and is never read, so a
+//! slow cursor learns that it lost its place, not somebody else's report. The disk is not waited for
+//! either: what is overwritten before it is there is announced first ([`SpoolMarks::lose`]) and
+//! counted. The shell's back-pressure makes that rare.
 //!
 //! Derived data: rebuilt by a replay, never believed against the journal.
 
 mod marks;
 
+use std::sync::Arc;
+
 use self::marks::Marks;
 use crate::limits::REPORT_BYTES_MAX;
 use crate::vocabulary::bytes::present;
 use crate::vocabulary::units::{Index, Seq, SessionIdx};
+use journal::Position;
+use journal::Region;
+use journal::SpoolMarks;
 
 /// Octets of an entry's header.
-pub const ENTRY_HEADER_BYTES: usize = 32;
+pub const ENTRY_HEADER_BYTES: usize = 24;
 /// Octets of the smallest ring, for tests: a handful of the longest entries. A node's is far larger
 /// than what one turn may write, or a reader would lose its place within the turn.
 pub const LOG_BYTES_MIN: usize = 1024;
-const _: () = assert!(LOG_BYTES_MIN >= 4 * (ENTRY_HEADER_BYTES + REPORT_BYTES_MAX));
+/// Octets of the largest: a distance within it is told in 32 bits.
+pub const LOG_BYTES_MAX: usize = ALIGN << 32;
+/// An entry stands in one segment, so that a file that holds one holds whole entries.
+pub const SEGMENTS: usize = 4;
+const _: () = assert!(LOG_BYTES_MIN / SEGMENTS >= ENTRY_BYTES_MAX);
 
 /// Octets of the shortest report, a NotApplied; entries are at least this long behind the header.
 const FRAME_BYTES_MIN: usize = 24;
@@ -43,18 +57,29 @@ pub const ENTRY_BYTES_MAX: usize = (ENTRY_HEADER_BYTES + REPORT_BYTES_MAX).next_
 const NOWHERE: u64 = 0;
 const PAD: u32 = u32::MAX;
 const ALIGN: usize = 8;
+/// Octets of the ring for each place of the table of next entries.
+const NEXT_STRIDE: usize = 32;
+const _: () = assert!(ENTRY_HEADER_BYTES + FRAME_BYTES_MIN >= NEXT_STRIDE);
 
 /// The ring.
 ///
 /// Invariants: `tail <= head <= tail + size`; positions are multiples of 8; a session's entries
 /// from its `first` to its `last` are all at or behind the tail, linked, with numbers that follow
-/// each other; every live entry whose number is a multiple of 256 is marked.
+/// each other; every live entry whose number is a multiple of 256 is marked. Octets below the head
+/// never change but by being overwritten, and none at or above `free_to` are without a mark.
 pub struct ReportLog {
-    bytes: Box<[u8]>,
+    region: Region,
+    /// Octets of the ring; a power of two.
+    size: usize,
     head: u64,
     tail: u64,
+    /// Everything below may be overwritten without a word.
+    free_to: u64,
+    /// How far an entry's session's next one is behind it, in units of 8; nothing for the last.
+    next: Box<[u32]>,
     links: Box<[Links]>,
     marks: Marks,
+    spool: Option<Arc<SpoolMarks>>,
 }
 
 /// What is known of one session's entries.
@@ -110,36 +135,64 @@ struct Header {
     len: u32,
     number: u64,
     index: u64,
-    next: u64,
 }
 
 impl ReportLog {
-    /// A ring of `size` octets, a power of two, for sessions in `[0, session_count_max)`. Every
-    /// page is touched now, so that none is missing later.
+    /// A log in all of `region`, a power of two of zeros, for sessions in `[0, session_count_max)`.
     #[must_use]
-    pub fn new(size: usize, session_count_max: u32) -> Self {
+    pub fn new(region: Region, session_count_max: u32) -> Self {
+        let size = region.bytes().len();
         assert!(size.is_power_of_two(), "the ring is masked, so its size is a power of two");
         assert!(size >= LOG_BYTES_MIN, "the ring holds at least {LOG_BYTES_MIN} octets");
+        assert!(size <= LOG_BYTES_MAX, "the ring holds at most {LOG_BYTES_MAX} octets");
         let session_count = session_count_max as usize;
         let none =
             Links { first: 0, last: 0, first_number: Seq(0), next_number: Seq(0), octets: 0 };
         let mut log = Self {
-            bytes: present(size, 0, u8::MAX),
+            region,
+            size,
             head: 0,
             tail: 0,
+            free_to: u64::MAX,
+            next: present(size / NEXT_STRIDE, 0, u32::MAX),
             links: vec![none; session_count].into(),
             marks: Marks::new(entry_count_max(size), session_count),
+            spool: None,
         };
         log.write_pad(ALIGN);
         log
     }
 
-    /// What `new` takes, in bytes.
+    /// A log of `size` octets in plain memory, which no other thread can read.
+    #[must_use]
+    pub fn heap(size: usize, session_count_max: u32) -> Self {
+        Self::new(Region::heap(size as u64), session_count_max)
+    }
+
+    /// What a log in a region of `size` octets takes, the region included, in bytes.
     #[must_use]
     pub fn bytes(size: usize, session_count_max: u32) -> usize {
         let session_count = session_count_max as usize;
         let marks = Marks::bytes(entry_count_max(size), session_count);
-        size + session_count * size_of::<Links>() + marks
+        let next = size / NEXT_STRIDE * size_of::<u32>();
+        size + next + session_count * size_of::<Links>() + marks
+    }
+
+    /// From now on what is written is told to a spool, and what it has not taken is not overwritten
+    /// without a word.
+    pub fn attach(&mut self, spool: &Arc<SpoolMarks>) {
+        self.free_to = spool.persisted().get();
+        self.spool = Some(Arc::clone(spool));
+        self.announce((self.head + ENTRY_BYTES_MAX as u64).saturating_sub(self.size as u64));
+        self.publish();
+    }
+
+    /// Tells the spool how far the log is, once the frames of all reports appended are written.
+    #[inline]
+    pub fn publish(&self) {
+        if let Some(spool) = &self.spool {
+            spool.publish(Position::new(self.head));
+        }
     }
 
     /// Room for the next report of `session`: [`REPORT_BYTES_MAX`] octets, as the encoder wants, of
@@ -178,15 +231,14 @@ impl ReportLog {
         }
         let at = self.place(position);
         let len_stored = u32::try_from(len).unwrap_or(0);
-        let header = Header {
-            session: session.0,
-            len: len_stored,
-            number: number.0,
-            index: index.0,
-            next: NOWHERE,
-        };
-        let (head, rest) = self.bytes[at..].split_at_mut(ENTRY_HEADER_BYTES);
+        let header =
+            Header { session: session.0, len: len_stored, number: number.0, index: index.0 };
+        let entry = &mut self.region.bytes_mut()[at..at + ENTRY_BYTES_MAX];
+        let (head, rest) = entry.split_at_mut(ENTRY_HEADER_BYTES);
         header.write(head);
+        // What the frame leaves of its last word.
+        let padded = len.next_multiple_of(ALIGN);
+        rest[padded - ALIGN..padded].fill(0);
         &mut rest[..REPORT_BYTES_MAX]
     }
 
@@ -205,7 +257,7 @@ impl ReportLog {
             return AtCursor::End;
         }
         let position = if cursor.before > NOWHERE && cursor.before >= self.tail {
-            Some(self.header(cursor.before).next)
+            Some(self.next_of(cursor.before))
         } else {
             self.position_of(cursor.session, cursor.number)
         };
@@ -244,7 +296,27 @@ impl ReportLog {
     /// Octets of the ring.
     #[must_use]
     pub const fn size(&self) -> usize {
-        self.bytes.len()
+        self.size
+    }
+
+    /// The ring itself, for who reads it from another thread.
+    #[must_use]
+    pub const fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The spool it tells, if there is one.
+    #[must_use]
+    pub fn spool(&self) -> Option<&SpoolMarks> {
+        self.spool.as_deref()
+    }
+
+    /// Octets that are not on the disk and should come there: none without a spool, or with a
+    /// broken one.
+    #[must_use]
+    pub fn unpersisted_bytes(&self) -> u64 {
+        let spool = self.spool.as_ref().filter(|spool| !spool.is_broken());
+        spool.map_or(0, |spool| self.head.saturating_sub(spool.persisted().get()))
     }
 
     /// Octets ever written, headers and pads included.
@@ -265,7 +337,7 @@ impl ReportLog {
             marked.map_or((links.first, links.first_number), |position| (position, mark));
         debug_assert!(number.0 - reached.0 < marks::STRIDE, "a mark is missing");
         while reached < number {
-            position = self.header(position).next;
+            position = self.next_of(position);
             reached = reached.next();
         }
         Some(position)
@@ -275,14 +347,16 @@ impl ReportLog {
         debug_assert!(position >= self.tail, "an overwritten report is never read");
         let header = self.header(position);
         let from = self.place(position) + ENTRY_HEADER_BYTES;
-        let frame = &self.bytes[from..from + header.len as usize];
+        let frame = &self.region.bytes()[from..from + header.len as usize];
         Entry { number: Seq(header.number), index: Index(header.index), frame, position }
     }
 
-    /// Takes `need` octets where the longest entry is not split over the end, and returns their
-    /// position.
+    /// Takes `need` octets where the longest entry is not split over the end of a segment, and
+    /// returns their position.
+    #[inline]
     fn take(&mut self, need: usize) -> u64 {
-        let left = self.bytes.len() - self.place(self.head);
+        let segment = self.size / SEGMENTS;
+        let left = segment - (self.place(self.head) & (segment - 1));
         if left < ENTRY_BYTES_MAX {
             self.write_pad(left);
         }
@@ -292,38 +366,62 @@ impl ReportLog {
         position
     }
 
+    #[cold]
     fn write_pad(&mut self, len: usize) {
         let at = self.place(self.head);
         self.head += len as u64;
         self.make_room(self.head);
         let [s0, s1, s2, s3] = PAD.to_le_bytes();
         let [l0, l1, l2, l3] = u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
-        self.bytes[at..at + ALIGN].copy_from_slice(&[s0, s1, s2, s3, l0, l1, l2, l3]);
+        let pad = &mut self.region.bytes_mut()[at..at + len];
+        pad.fill(0);
+        pad[..ALIGN].copy_from_slice(&[s0, s1, s2, s3, l0, l1, l2, l3]);
     }
 
     /// Moves the tail over the entries that octets up to `end` overwrite.
     #[inline]
     fn make_room(&mut self, end: u64) {
-        while end.saturating_sub(self.tail) > self.bytes.len() as u64 {
+        let overwritten = end.saturating_sub(self.size as u64);
+        if overwritten > self.free_to {
+            self.announce(overwritten);
+        }
+        while self.tail < overwritten {
             self.drop_oldest();
+        }
+    }
+
+    /// Octets below `overwritten` are about to go: looks how far the spool is by now, and tells it
+    /// of what it will not get.
+    #[cold]
+    fn announce(&mut self, overwritten: u64) {
+        let Some(spool) = &self.spool else { return };
+        if spool.is_broken() {
+            self.free_to = u64::MAX;
+            return;
+        }
+        self.free_to = spool.persisted().get();
+        if overwritten > self.free_to {
+            spool.lose(Position::new(overwritten));
         }
     }
 
     fn drop_oldest(&mut self) {
         let at = self.place(self.tail);
-        let session = u32_at(&self.bytes, at);
+        let session = u32_at(self.region.bytes(), at);
         if session == PAD {
-            self.tail += u64::from(u32_at(&self.bytes, at + 4));
+            self.tail += u64::from(u32_at(self.region.bytes(), at + 4));
             return;
         }
         let header = self.header(self.tail);
+        let next = self.next_of(self.tail);
         let links = &mut self.links[session as usize];
         assert!(links.first == self.tail, "the oldest entry is the first of its session");
-        links.first = header.next;
-        links.first_number = Seq(header.number).next();
-        if header.next == NOWHERE {
-            links.last = NOWHERE;
+        if links.last == self.tail {
+            (links.first, links.last) = (NOWHERE, NOWHERE);
+        } else {
+            links.first = next;
         }
+        links.first_number = Seq(header.number).next();
         if Marks::is_mark(Seq(header.number)) {
             self.marks.remove(SessionIdx(session), Seq(header.number));
         }
@@ -331,20 +429,31 @@ impl ReportLog {
         self.tail += (ENTRY_HEADER_BYTES + len) as u64;
     }
 
+    #[inline]
     fn place(&self, position: u64) -> usize {
-        usize::try_from(position & (self.bytes.len() as u64 - 1)).unwrap_or(0)
+        usize::try_from(position & (self.size as u64 - 1)).unwrap_or(0)
     }
 
     #[inline]
     fn header(&self, position: u64) -> Header {
         let at = self.place(position);
-        let stored = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
+        let stored = self.region.bytes().get(at..).and_then(<[u8]>::first_chunk);
         stored.map_or(Header::NONE, Header::read)
     }
 
+    /// Where the entry behind the one at `position` stands, of the same session; there is one.
+    #[inline]
+    fn next_of(&self, position: u64) -> u64 {
+        let distance = self.next[self.place(position) / NEXT_STRIDE];
+        position + u64::from(distance) * ALIGN as u64
+    }
+
+    #[inline]
     fn put_next(&mut self, position: u64, next: u64) {
-        let at = self.place(position) + 24;
-        self.bytes[at..at + 8].copy_from_slice(&next.to_le_bytes());
+        // Less than the size of the ring, of which both are live.
+        let distance = u32::try_from((next - position) / ALIGN as u64).unwrap_or(0);
+        let at = self.place(position) / NEXT_STRIDE;
+        self.next[at] = distance;
     }
 }
 
@@ -376,7 +485,7 @@ impl Cursor {
 }
 
 impl Header {
-    const NONE: Self = Self { session: PAD, len: 0, number: 0, index: 0, next: NOWHERE };
+    const NONE: Self = Self { session: PAD, len: 0, number: 0, index: 0 };
 
     #[inline]
     fn read(stored: &[u8; ENTRY_HEADER_BYTES]) -> Self {
@@ -385,7 +494,6 @@ impl Header {
             len: u32_at(stored, 4),
             number: u64_at(stored, 8),
             index: u64_at(stored, 16),
-            next: u64_at(stored, 24),
         }
     }
 
@@ -395,7 +503,6 @@ impl Header {
         out[4..8].copy_from_slice(&self.len.to_le_bytes());
         out[8..16].copy_from_slice(&self.number.to_le_bytes());
         out[16..24].copy_from_slice(&self.index.to_le_bytes());
-        out[24..32].copy_from_slice(&self.next.to_le_bytes());
     }
 }
 
@@ -464,7 +571,7 @@ mod tests {
             let mut random = SplitMix(seed);
             let size = 1024 << random.below(4);
             let sessions = 1 + random.below(5);
-            let mut log = ReportLog::new(size, 5);
+            let mut log = ReportLog::heap(size, 5);
             let mut twin = Twin { entries: Vec::new(), size: size as u64 };
             let first = 250 + random.below(10);
             let mut next = [first; 5];
@@ -510,7 +617,7 @@ mod tests {
     /// Long runs of one session cross many marks; every live number is found.
     #[test]
     fn every_live_number_is_found_over_many_marks() {
-        let mut log = ReportLog::new(1 << 17, 3);
+        let mut log = ReportLog::heap(1 << 17, 3);
         let mut twin = Twin { entries: Vec::new(), size: 1 << 17 };
         for number in 1..=4_000 {
             append(&mut log, &mut twin, 1, number, 24);
@@ -529,7 +636,7 @@ mod tests {
     /// Bounds of numbers: session, number, and whether it is found.
     #[test]
     fn what_never_was_is_not_found() {
-        let mut log = ReportLog::new(1024, 2);
+        let mut log = ReportLog::heap(1024, 2);
         log.append(SessionIdx(0), Seq(7), Index(1), 24)[..24].fill(9);
         let found = |session, number| log.find(SessionIdx(session), Seq(number)).is_some();
         assert_eq!(

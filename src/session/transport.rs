@@ -209,20 +209,10 @@ impl Transport {
                 }
                 self.terminate(now, &Breach::unspecified("no logon within 5 s"), out, bindings)
             }
-            State::Established(established) => match established.liveness.on_timer(now) {
-                Pulse::Nothing => Act::Nothing,
-                Pulse::Probe => {
-                    // What waits already will be the sign; a peer that does not read gets no more.
-                    let next_seq_no = out.next_live();
-                    if !out.has_unsent()
-                        && !out.push_control(&SessionMessage::Sequence { next_seq_no })
-                    {
-                        return self.on_line_lost(bindings);
-                    }
-                    Act::Nothing
-                }
-                Pulse::Lapsed => self.on_displaced(now, out, bindings),
-            },
+            State::Established(established) => {
+                let pulse = established.liveness.on_timer(now);
+                self.on_pulse(now, pulse, out, bindings)
+            }
             State::Ending { until } => {
                 if now < *until {
                     return Act::Nothing;
@@ -231,6 +221,19 @@ impl Transport {
             }
             State::Opening(_) | State::Binding(..) | State::Closed => Act::Nothing,
         }
+    }
+
+    /// As [`Self::on_timer`], while octets of the peer wait to be read: it is heard before it is
+    /// judged silent, and gets what is owed to it.
+    pub fn on_timer_unread(
+        &mut self,
+        now: Nanos,
+        out: &mut Outgoing,
+        bindings: &mut Bindings,
+    ) -> Act {
+        let State::Established(established) = &mut self.state else { return Act::Nothing };
+        let pulse = established.liveness.on_timer_unread(now);
+        self.on_pulse(now, pulse, out, bindings)
     }
 
     /// The peer was silent for too long, or another transport takes its session over (ruling F33).
@@ -341,6 +344,26 @@ impl Transport {
             | State::Binding(..)
             | State::Ending { .. }
             | State::Closed => {}
+        }
+    }
+
+    fn on_pulse(
+        &mut self,
+        now: Nanos,
+        pulse: Pulse,
+        out: &mut Outgoing,
+        bindings: &mut Bindings,
+    ) -> Act {
+        match pulse {
+            Pulse::Nothing => Act::Nothing,
+            Pulse::Probe => {
+                // What waits already will be the sign; a peer that does not read gets no more.
+                let next_seq_no = out.next_live();
+                let is_queued =
+                    out.has_unsent() || out.push_control(&SessionMessage::Sequence { next_seq_no });
+                if is_queued { Act::Nothing } else { self.on_line_lost(bindings) }
+            }
+            Pulse::Lapsed => self.on_displaced(now, out, bindings),
         }
     }
 

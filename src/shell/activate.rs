@@ -1,26 +1,31 @@
 //! From a directory to a machine that may serve: recover, replay, and journal the new epoch.
 //!
 //! ```text
-//! open or create the ring -> recovery says what a crash left
+//! open or create the journal -> recovery says what a crash left; all of it to the disk
 //! replay every record -> the machine, and the report log with every report it ever made
 //! clock: base = max(wall, last journaled time + 1)
-//! EpochStart -> settings that differ -> phase of markets that never had one
+//! EpochStart -> UncleanPromotion, if acknowledged records may be missing
+//!            -> settings that differ -> phase of markets that never had one
 //! ```
 //!
 //! A journal is founded by one record with the capacities; everything else follows an EpochStart.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use super::clock::Clock;
+use super::disk::Disk;
 use crate::config::{Config, Difference, Logical, OnConfigChange, compare, settings_to_append};
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::machine::Machine;
 use crate::replay::{self, ReplayError};
+use crate::vocabulary::durability::Durability;
 use crate::vocabulary::fix::MarketPhase;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::settings::Setting;
-use crate::vocabulary::units::{Epoch, Nanos, SecurityId, Text};
-use journal::{JournalError, Recovery, Ring, RingOptions};
+use crate::vocabulary::units::{Epoch, Index, Nanos, SecurityId, Text};
+use journal::{DirStorage, Journal, JournalError, JournalOptions, Recovery, Ring, Walk};
 
 /// A journal that ends at or beyond this is not gone on with: the year 2262.
 const TIME_MAX: Nanos = Nanos(1 << 63);
@@ -37,6 +42,9 @@ pub struct Activated {
     pub clock: Clock,
     /// The epoch of this activation.
     pub epoch: Epoch,
+    /// From where on acknowledged records may be missing: sessions opened before are refused
+    /// (HistoryLost) from now on.
+    pub lost_from: Option<Index>,
 }
 
 /// Why a node does not start.
@@ -68,8 +76,8 @@ pub enum StartError {
     },
     /// The ring has no room for the records of a start.
     #[error(
-        "the journal in {dir} is full ({free} bytes free): keep the directory, start with an empty \
-         one and a larger journal_ring_bytes"
+        "the journal in {dir} has no room in its ring for a start ({free} bytes free): a larger \
+         journal_ring_bytes is needed, which a journal cannot change"
     )]
     Full {
         /// The directory.
@@ -104,14 +112,27 @@ fn list(differences: &[Difference]) -> String {
 
 /// Opens or creates the journal and brings the machine to its end, then begins a new epoch. Every
 /// report ever made goes through `sink` again, byte for byte as it was sent.
-pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated, StartError> {
+pub fn activate(
+    config: &Config,
+    sink: &mut impl ReportSink,
+) -> Result<(Activated, Disk), StartError> {
     let local = &config.local;
     let dir = local.data_dir.display().to_string();
-    let options = RingOptions {
+    let hot_dir = std::path::absolute(&local.hot_dir).ok();
+    let options = JournalOptions {
+        hot_dir,
+        acks_durable: local.durability == Durability::LocalFsync,
+        space_low_water: local.space_low_water,
+        accept_copy: local.accept_copy,
+        accept_loss: local.accept_loss,
         lock_memory: local.lock_memory,
-        ..RingOptions::new(local.journal_ring_bytes, local.node)
+        ..JournalOptions::new(local.journal_ring_bytes, local.node)
     };
-    let (ring, recovery) = Ring::open_or_create(&local.data_dir, &options)?;
+    let mut journal = Journal::open_or_create(&local.data_dir, &options)?;
+    // What only the ring had is on the disk before anybody is answered by it.
+    journal.drain(&local.data_dir)?;
+    let Journal { ring, persister, preparer, recovery } = journal;
+    let disk = Disk::new(&local.data_dir, persister, preparer);
     let Some(epoch) = ring.last_epoch().checked_add(1).filter(|_| ring.last_time() < TIME_MAX.0)
     else {
         return Err(StartError::Exhausted {
@@ -122,14 +143,43 @@ pub fn activate(config: &Config, sink: &mut impl ReportSink) -> Result<Activated
     };
     let (clock, epoch) = (Clock::activate(Nanos(ring.last_time())), Epoch(epoch));
     let is_new = recovery.last_index == 0;
-    let mut start = Start { ring, clock, epoch, dir, out: Outbox::new(), sink };
-    let machine = if is_new { start.found(&config.logical)? } else { start.resume(config)? };
+    let data = &local.data_dir;
+    let mut start = Start { ring, data, clock, epoch, dir, out: Outbox::new(), sink };
+    let (machine, lost_from) = if is_new {
+        (start.found(&config.logical)?, None)
+    } else {
+        start.resume(config, &recovery)?
+    };
     let machine = start.open_markets(machine, local.open_at_start)?;
-    Ok(Activated { ring: start.ring, recovery, machine, clock, epoch })
+    Ok((Activated { ring: start.ring, recovery, machine, clock, epoch, lost_from }, disk))
+}
+
+/// What the journal says of itself before it is replayed.
+struct Past {
+    logical: Logical,
+    /// No session was ever opened.
+    is_unused: bool,
+    /// Index and incarnation of each EpochStart.
+    epochs: Vec<(Index, u64)>,
+    /// Incarnation of the last epoch that began with an UncleanPromotion.
+    told: u64,
+}
+
+impl Past {
+    /// From which record on acknowledged ones may be missing, if that was not journaled yet. A
+    /// start that was killed between its recovery and that record leaves the debt to the next.
+    fn lost_from(&self, suspect_incarnation: u64, recovery: &Recovery) -> Option<Index> {
+        if self.told >= suspect_incarnation {
+            return None;
+        }
+        let since = self.epochs.iter().find(|(_, incarnation)| *incarnation >= suspect_incarnation);
+        Some(since.map_or_else(|| Index(recovery.last_index).next(), |(index, _)| *index))
+    }
 }
 
 struct Start<'a, S> {
     ring: Ring,
+    data: &'a Path,
     clock: Clock,
     epoch: Epoch,
     dir: String,
@@ -160,34 +210,38 @@ impl<S: ReportSink> Start<'_, S> {
         Ok(machine)
     }
 
-    /// A journal with records: replay, EpochStart, and what the configuration changed.
-    fn resume(&mut self, config: &Config) -> Result<Machine, StartError> {
-        let first = self.ring.iter().next();
-        let first = first.ok_or_else(|| StartError::NoSettings { dir: self.dir.clone() })?;
-        let mut machine = replay::read(&first.1)
-            .and_then(|record| Machine::found(&record).map_err(ReplayError::from))
-            .map_err(|error| self.refused(error))?;
+    /// A journal with records: replay, EpochStart, what may be lost, and what the configuration
+    /// changed.
+    fn resume(
+        &mut self,
+        config: &Config,
+        recovery: &Recovery,
+    ) -> Result<(Machine, Option<Index>), StartError> {
+        let past = self.past()?;
+        let lost_from = past.lost_from(self.ring.label().suspect_incarnation, recovery);
         // Before the replay: the caller's sink is sized by the configured capacities.
-        let append = self.settings_to_append(config)?;
-        self.apply_from(&mut machine, self.ring.base())?;
+        let append = self.settings_to_append(config, &past)?;
+        let mut machine = self.replay()?;
         self.begin_epoch(&mut machine)?;
+        if let Some(from_index) = lost_from {
+            self.input(&mut machine, &RecordBody::UncleanPromotion { from_index })?;
+        }
         for setting in append {
             self.input(&mut machine, &RecordBody::Config(setting))?;
         }
-        Ok(machine)
+        Ok((machine, lost_from))
     }
 
     /// Decides about differences before anything is replayed or appended. A journal in which no
     /// session was ever opened has answered nobody: a start that was killed while it founded it is
     /// completed.
-    fn settings_to_append(&self, config: &Config) -> Result<Vec<Setting>, StartError> {
-        let (journaled, is_unused) = self.journaled_settings()?;
-        let differences = compare(&config.logical, &journaled);
+    fn settings_to_append(&self, config: &Config, past: &Past) -> Result<Vec<Setting>, StartError> {
+        let differences = compare(&config.logical, &past.logical);
         let dir = self.dir.clone();
         if differences.is_empty() {
             return Ok(Vec::new());
         }
-        if !is_unused && config.local.on_config_change == OnConfigChange::Refuse {
+        if !past.is_unused && config.local.on_config_change == OnConfigChange::Refuse {
             let advice = "correct it, or set config = \"apply\"";
             return Err(StartError::Settings { dir, advice, differences });
         }
@@ -195,21 +249,55 @@ impl<S: ReportSink> Start<'_, S> {
         settings_to_append(&differences).ok_or(StartError::Settings { dir, advice, differences })
     }
 
-    /// What the journal's Config records add up to, and whether no session was ever opened.
-    fn journaled_settings(&self) -> Result<(Logical, bool), StartError> {
+    /// Goes once through the journal, before anything is sized by it.
+    fn past(&self) -> Result<Past, StartError> {
         let (mut settings, mut is_unused) = (Vec::new(), true);
-        for (_, stored) in &self.ring {
+        let (mut epochs, mut told) = (Vec::new(), 0);
+        let storage = DirStorage::new(self.data);
+        let mut walk = Walk::new(&self.ring, &storage, self.data);
+        while let Some((_, stored)) = walk.next()? {
             is_unused &= stored.kind != RecordKind::SessionOpen.stored();
-            if stored.kind == RecordKind::Config.stored()
-                && let RecordBody::Config(setting) =
-                    replay::read(&stored).map_err(|error| self.refused(error))?.body
-            {
+            let is_of_interest = stored.index == 1
+                || [RecordKind::Config, RecordKind::EpochStart, RecordKind::UncleanPromotion]
+                    .iter()
+                    .any(|kind| kind.stored() == stored.kind);
+            if !is_of_interest {
+                continue;
+            }
+            // A journal of another build is told by its first record, not by what it lacks.
+            let record = replay::read(&stored).map_err(|error| self.refused(error))?;
+            if let RecordBody::Config(setting) = record.body {
                 settings.push(setting);
+            } else if let RecordBody::EpochStart { incarnation, .. } = record.body {
+                epochs.push((record.index, incarnation));
+            } else if let RecordBody::UncleanPromotion { .. } = record.body {
+                told = epochs.last().map_or(0, |(_, incarnation)| *incarnation);
             }
         }
         let logical = Logical::from_settings(settings);
         let none = || StartError::NoSettings { dir: self.dir.clone() };
-        Ok((logical.ok_or_else(none)?, is_unused))
+        Ok(Past { logical: logical.ok_or_else(none)?, is_unused, epochs, told })
+    }
+
+    /// Every record through a machine that the first one founds.
+    fn replay(&mut self) -> Result<Machine, StartError> {
+        let Self { ring, data, dir, out, sink, .. } = self;
+        let storage = DirStorage::new(data);
+        let mut walk = Walk::new(ring, &storage, data);
+        let mut machine: Option<Machine> = None;
+        while let Some((_, stored)) = walk.next()? {
+            let failed = |error| StartError::Replay { dir: dir.clone(), error };
+            let machine = match &mut machine {
+                Some(machine) => machine,
+                empty => {
+                    let first = replay::read(&stored).map_err(failed)?;
+                    let founded = Machine::found(&first).map_err(ReplayError::from);
+                    empty.insert(founded.map_err(failed)?)
+                }
+            };
+            replay::apply(machine, &stored, out, *sink).map_err(failed)?;
+        }
+        machine.ok_or_else(|| StartError::NoSettings { dir: dir.clone() })
     }
 
     fn begin_epoch(&mut self, machine: &mut Machine) -> Result<(), StartError> {
@@ -288,7 +376,7 @@ mod tests {
     use crate::engine::outbox::NoReports;
     use crate::vocabulary::event::Event;
     use crate::vocabulary::record::RecordKind;
-    use crate::vocabulary::units::{Index, OwnerIdx, Seq, SessionId, SessionIdx};
+    use crate::vocabulary::units::{OwnerIdx, Seq, SessionId, SessionIdx};
     use journal::KIND_PAD;
     use std::path::Path;
 
@@ -296,6 +384,7 @@ mod tests {
     fn config(dir: &Path) -> Config {
         let mut config = Config::demo();
         config.local.data_dir = dir.to_path_buf();
+        config.local.hot_dir = dir.to_path_buf();
         config.local.journal_ring_bytes = 1 << 20;
         config.logical.capacities.key_count_max = 1 << 10;
         config.logical.capacities.order_count_max = 64;
@@ -317,13 +406,14 @@ mod tests {
     }
 
     fn start(config: &Config) -> Result<Activated, StartError> {
-        activate(config, &mut NoReports::default())
+        activate(config, &mut NoReports::default()).map(|(activated, _)| activated)
     }
 
     /// Leaves a journal with the capacities and nothing else, as after a kill.
     fn write_capacities(config: &Config, time: u64, epoch: u32) {
-        let options = RingOptions::new(config.local.journal_ring_bytes, config.local.node);
-        let (mut ring, _) = Ring::open_or_create(&config.local.data_dir, &options).unwrap();
+        let options = JournalOptions::new(config.local.journal_ring_bytes, config.local.node);
+        let journal = Journal::open_or_create(&config.local.data_dir, &options).unwrap();
+        let mut ring = journal.ring;
         let body = config.logical.settings(7).next().map(RecordBody::Config).unwrap();
         let mut scratch = [0; PAYLOAD_BYTES_MAX];
         let payload = body.encode(&mut scratch);
@@ -401,5 +491,88 @@ mod tests {
             assert_eq!(again.epoch, Epoch(epoch.0 + number));
             assert!(again.ring.iter().any(|(_, stored)| stored.kind == KIND_PAD));
         }
+    }
+
+    /// The journal as another boot of the machine finds it after a power cut.
+    fn cut_power(config: &Config) {
+        let options = JournalOptions {
+            boot_id: Some(journal::Uuid([0xb0; 16])),
+            ..JournalOptions::new(config.local.journal_ring_bytes, config.local.node)
+        };
+        let journal = Journal::open_or_create(&config.local.data_dir, &options).unwrap();
+        assert!(journal.recovery.incarnation_changed.is_some());
+    }
+
+    /// The bodies of the records from `from` on.
+    fn bodies(activated: &Activated, from: u64) -> Vec<String> {
+        let said = activated.ring.iter().filter(|(_, stored)| stored.index >= from);
+        said.map(|(_, stored)| format!("{:?}", replay::read(&stored).unwrap().body)).collect()
+    }
+
+    fn open_session(activated: &mut Activated, number: u32) {
+        let body = RecordBody::SessionOpen {
+            session: SessionIdx(number),
+            id: SessionId([u8::try_from(number).unwrap() + 1; 16]),
+            owner: OwnerIdx(0),
+            key_id: Text::new("key"),
+            timestamp: Nanos(1),
+        };
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let (ring, kind) = (&mut activated.ring, body.kind().stored());
+        let (time, payload) = (ring.last_time(), body.encode(&mut scratch));
+        ring.append(time, activated.epoch.0, kind, 0, body.source(), payload).unwrap();
+    }
+
+    #[test]
+    fn after_a_power_cut_older_sessions_are_marked_and_newer_ones_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let mut first = start(&config).unwrap();
+        assert_eq!(first.lost_from, None, "a new journal has lost nothing");
+        open_session(&mut first, 0);
+        let last = first.ring.last_index();
+        drop(first);
+        cut_power(&config);
+        let mut second = start(&config).unwrap();
+        assert_eq!(second.lost_from, Some(Index(last + 1)));
+        let said = bodies(&second, last + 1);
+        assert!(said[0].starts_with("EpochStart") && said.len() == 2, "{said:?}");
+        assert_eq!(said[1], format!("UncleanPromotion {{ from_index: Index({}) }}", last + 1));
+        open_session(&mut second, 1);
+        drop(second);
+        let third = start(&config).unwrap();
+        assert_eq!(third.lost_from, None, "told once");
+        let session = |number| third.machine.sessions().get(SessionIdx(number)).unwrap();
+        assert!(session(0).is_history_lost && !session(1).is_history_lost);
+    }
+
+    /// The directory tells of a new incarnation to one start only. One that was killed behind its
+    /// EpochStart leaves the rest to the next.
+    #[test]
+    fn an_unclean_promotion_that_was_not_journaled_is_made_up_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let mut first = start(&config).unwrap();
+        open_session(&mut first, 0);
+        let prev_epoch = first.epoch;
+        drop(first);
+        cut_power(&config);
+        let options = JournalOptions::new(config.local.journal_ring_bytes, config.local.node);
+        let journal = Journal::open_or_create(dir.path(), &options).unwrap();
+        assert!(journal.recovery.incarnation_changed.is_some(), "back in this boot");
+        let Journal { mut ring, persister, .. } = journal;
+        let (node, incarnation) = (config.local.node, ring.label().incarnation);
+        let body = RecordBody::EpochStart { node, incarnation, prev_epoch };
+        let mut scratch = [0; PAYLOAD_BYTES_MAX];
+        let (time, kind) = (ring.last_time(), body.kind().stored());
+        let payload = body.encode(&mut scratch);
+        let begun = ring.append(time, prev_epoch.0 + 1, kind, 0, 0, payload).unwrap().index;
+        drop((ring, persister));
+        let next = start(&config).unwrap();
+        assert_eq!(next.recovery.incarnation_changed, None);
+        assert_eq!(next.lost_from, Some(Index(begun)));
+        assert!(next.machine.sessions().get(SessionIdx(0)).unwrap().is_history_lost);
+        drop(next);
+        assert_eq!(start(&config).unwrap().lost_from, None);
     }
 }

@@ -6,10 +6,14 @@
 //! receive    sockets -> frames -> admission -> journal
 //! sequencer  journal -> machine -> report log
 //! release    report log -> sockets
+//! disk       ring -> segments, on threads of their own
 //! ```
 
 pub mod activate;
 pub mod turn;
+
+pub mod disk;
+mod held_back;
 
 mod receive;
 mod release;

@@ -10,7 +10,7 @@ use crate::session::act::{Act, Down, Dropped, How};
 use crate::session::bindings::ConnectionIdx;
 use crate::session::node_view::{Closing, NodeView};
 use crate::telemetry::counters::Counter;
-use crate::vocabulary::fix::{GateCause, TerminationCode};
+use crate::vocabulary::fix::TerminationCode;
 use crate::vocabulary::record::{DownCause, RecordBody};
 use crate::vocabulary::units::{Index, Nanos, SessionIdx, Text};
 use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical, keys_named};
@@ -154,9 +154,7 @@ impl Node {
     }
 
     fn take_frame(&mut self, now: Nanos, connection: ConnectionIdx) -> Front {
-        if self.sequencer.check_space() {
-            self.notify(Notice::GateShut { cause: GateCause::Space });
-        }
+        self.check_room();
         let gate = self.sequencer.gate;
         let closing = gate.cause().map(|cause| Closing { cause, count: gate.closings() });
         let (slot, bindings, _) = self.connections.split(connection);
@@ -327,7 +325,7 @@ impl Node {
         if self.sequencer.append(now, &RecordBody::SessionDown { session, cause }).is_err() {
             // The reserve is used up. Nobody can establish behind the shut gate, and the next start
             // begins with every session down.
-            self.shut(GateCause::Space);
+            self.on_full();
         }
         let why = match cause {
             DownCause::Terminate => "terminated by the client",
@@ -369,16 +367,14 @@ impl Node {
     }
 
     /// Ends every transport: the node stops.
-    pub(super) fn stop_all(&mut self, now: Nanos) {
+    pub(super) fn stop_all(&mut self, now: Nanos, code: TerminationCode, why: &str) {
         for index in 0..self.connections.slot_count() {
             let connection = ConnectionIdx(index);
             let (slot, bindings, _) = self.connections.split(connection);
             if slot.is_free() {
                 continue;
             }
-            let code = TerminationCode::AdminAction;
-            let act =
-                slot.transport.on_stop(now, code, "the node stops", &mut slot.outgoing, bindings);
+            let act = slot.transport.on_stop(now, code, why, &mut slot.outgoing, bindings);
             self.on_end(now, connection, act);
         }
     }

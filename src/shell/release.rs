@@ -13,6 +13,10 @@ use crate::vocabulary::units::{Index, Nanos, Seq, SessionIdx};
 /// a long replay cannot hold the others up.
 const SENDS_A_CONNECTION_MAX: u32 = 4;
 
+/// A connection whose octets wait unread is looked at again after this: a peer that turns out to
+/// have sent nothing is judged silent so much later.
+const UNREAD_LOOK: Nanos = Nanos::MILLI;
+
 impl Node {
     /// Tells transports that their logon is applied and released.
     pub(super) fn answer_logons(&mut self, now: Nanos) {
@@ -26,11 +30,12 @@ impl Node {
                 Event::Down { .. } | Event::Report { .. } => {}
             }
         }
-        while let Some(session) = self.sequencer.take_told() {
-            if let Some(connection) = self.connections.bindings.connection_of(session) {
-                self.connections.mark_sending(connection);
+        let Self { sequencer, connections, .. } = self;
+        sequencer.tell_released(|session| {
+            if let Some(connection) = connections.bindings.connection_of(session) {
+                connections.mark_sending(connection);
             }
-        }
+        });
     }
 
     fn answer_opened(&mut self, now: Nanos, session: SessionIdx) {
@@ -62,7 +67,7 @@ impl Node {
         let status = NodeStatus {
             epoch: self.sequencer.epoch(),
             commit: index,
-            durable: Index(0),
+            durable: self.sequencer.commit.durable(),
             isr_count: 1,
             level: self.sequencer.commit.level(),
         };
@@ -93,8 +98,7 @@ impl Node {
                 continue;
             }
             if slot.is_ready && slot.transport.session().is_some() {
-                // What the peer sent waits to be read: it is heard before it is judged silent.
-                self.connections.look_again(connection, now);
+                self.on_timer_unread(now, connection);
                 continue;
             }
             let is_logon = slot.is_open() && slot.transport.session().is_none();
@@ -117,6 +121,18 @@ impl Node {
         }
         self.connections.end_due();
         work
+    }
+
+    /// What the peer sent waits to be read: it is heard before it is judged silent. What we owe it
+    /// goes out all the same, or its client would give the line up.
+    fn on_timer_unread(&mut self, now: Nanos, connection: ConnectionIdx) {
+        let (slot, bindings, _) = self.connections.split(connection);
+        let act = slot.transport.on_timer_unread(now, &mut slot.outgoing, bindings);
+        self.on_end(now, connection, act);
+        if !self.connections.get(connection).is_free() {
+            self.connections.mark_sending(connection);
+            self.connections.look_again(connection, now.saturating_add(UNREAD_LOOK));
+        }
     }
 
     /// Makes sure that the timers of a connection are looked at in time.

@@ -11,18 +11,21 @@
 
 use std::collections::VecDeque;
 
+use super::disk::Disk;
+use super::held_back::HeldBack;
 use crate::coordination::gate::Gate;
+use crate::coordination::pressure::{Facts, RingFacts, Space};
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, STATE_HASH_INTERVAL};
 use crate::machine::Machine;
 use crate::replay::{self, ReplayError};
 use crate::replication::commit::Commit;
 use crate::session::report_log::ReportLog;
+use crate::vocabulary::durability::Durability;
 use crate::vocabulary::event::Event;
-use crate::vocabulary::fix::GateCause;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::units::{Epoch, Index, Nanos, Seq, SessionIdx};
-use journal::{Full, Position, Ring};
+use journal::{Full, Poison, Position, Ring};
 
 /// Journal bytes that client messages leave free.
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 10;
@@ -45,17 +48,22 @@ pub struct Sequencer {
     applied_to: Position,
     records_since_hash: u64,
     last_time: Nanos,
+    held_back: HeldBack,
 }
 
 /// What a turn's records did to sessions, until the shell has looked at it.
 pub struct Told {
     sessions: Vec<SessionIdx>,
-    is_listed: Box<[bool]>,
+    /// The last record that told something to each listed session; 0 where it is not listed.
+    newest: Box<[Index]>,
+    /// The commit position at which they were last looked at.
+    looked_at: Index,
     logons: VecDeque<(Index, Event)>,
     reports: u64,
 }
 
-/// Logons that wait to be answered: a turn checks few credentials, each of which gives at most one.
+/// Logons that wait to be answered. A turn checks few credentials, each of which gives at most one;
+/// where answers wait for the disk, credentials wait for room ([`Sequencer::logon_room`]).
 const LOGON_EVENTS_MAX: usize = 4096;
 const _: () = assert!(LOGON_EVENTS_MAX >= CREDENTIAL_CHECKS_A_TURN_MAX as usize);
 
@@ -66,7 +74,8 @@ impl Told {
         let count = session_count_max as usize;
         Self {
             sessions: Vec::with_capacity(count),
-            is_listed: vec![false; count].into(),
+            newest: vec![Index(0); count].into(),
+            looked_at: Index(0),
             logons: VecDeque::with_capacity(LOGON_EVENTS_MAX),
             reports: 0,
         }
@@ -80,11 +89,11 @@ struct Sink<'a> {
 
 impl ReportSink for Sink<'_> {
     fn report(&mut self, session: SessionIdx, number: Seq, index: Index, len: usize) -> &mut [u8] {
-        let is_listed = &mut self.told.is_listed[session.0 as usize];
-        if !*is_listed {
-            *is_listed = true;
+        let newest = &mut self.told.newest[session.0 as usize];
+        if *newest == Index(0) {
             self.told.sessions.push(session);
         }
+        *newest = index;
         self.told.reports += 1;
         self.log.append(session, number, index, len)
     }
@@ -95,24 +104,34 @@ impl ReportSink for Sink<'_> {
             // Whoever journaled an end knows of it, and there may be as many as sessions.
             Event::Down { .. } | Event::Report { .. } => return,
         }
-        assert!(self.told.logons.len() < LOGON_EVENTS_MAX, "a turn has fewer logons than this");
+        assert!(self.told.logons.len() < LOGON_EVENTS_MAX, "a logon is admitted when it has room");
         self.told.logons.push_back((index, *event));
     }
 }
 
 impl Sequencer {
-    /// Goes on where the activation ended. `log` holds every report the machine has made.
+    /// Goes on where the activation ended. `log` holds every report the machine has made. Nothing
+    /// is known to be on disk until [`Self::on_durable`] says so.
     #[must_use]
-    pub fn new(ring: Ring, machine: Machine, log: ReportLog, epoch: Epoch) -> Self {
-        let index = Index(ring.last_index());
+    pub fn new(
+        ring: Ring,
+        machine: Machine,
+        log: ReportLog,
+        epoch: Epoch,
+        durability: Durability,
+    ) -> Self {
+        let mut commit = Commit::recovered(durability, Index(0));
+        commit.on_appended(Index(ring.last_index()));
+        commit.on_applied(machine.index());
         let applied_to = ring.head();
         let last_time = Nanos(ring.last_time());
         let told = Told::new(machine.sessions().capacity());
+        let held_back = HeldBack::new(log.head());
         Self {
             machine,
             log,
             gate: Gate::default(),
-            commit: Commit::recovered(index),
+            commit,
             ring,
             epoch,
             out: Outbox::new(),
@@ -120,6 +139,7 @@ impl Sequencer {
             applied_to,
             records_since_hash: 0,
             last_time,
+            held_back,
         }
     }
 
@@ -187,13 +207,50 @@ impl Sequencer {
         }
         self.applied_to = self.ring.head();
         self.commit.on_applied(self.machine.index());
+        self.held_back.on_applied(self.machine.index(), self.log.head());
         Ok(count)
     }
 
-    /// Shuts the gate while there is room only for what a shut gate must journal. True when it was
-    /// shut just now.
-    pub fn check_space(&mut self) -> bool {
-        self.ring.free_bytes() < SPACE_RESERVE_BYTES && self.gate.shut(GateCause::Space)
+    /// Whether the ring has room for more than what a shut gate must journal.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.ring.free_bytes() >= SPACE_RESERVE_BYTES
+    }
+
+    /// Takes what the disk has by now. Its first failure, once there is one: whatever it says from
+    /// then on is not believed.
+    pub fn look_at_disk(&mut self) -> Option<&Poison> {
+        let marks = self.ring.marks();
+        if marks.is_poisoned() {
+            return marks.poison();
+        }
+        let durable = Index(marks.durable_index());
+        if durable > self.commit.durable() {
+            self.commit.on_durable(durable);
+        }
+        None
+    }
+
+    /// What back-pressure judges.
+    #[must_use]
+    pub fn pressure_facts(&mut self) -> Facts {
+        let marks = self.ring.marks();
+        Facts {
+            journal: RingFacts {
+                ring_bytes: self.ring.ring_bytes(),
+                unpersisted_bytes: self.ring.lag_bytes(),
+                persisted_to: marks.durable().get(),
+            },
+            reports: RingFacts {
+                ring_bytes: self.log.size() as u64,
+                unpersisted_bytes: 0,
+                persisted_to: 0,
+            },
+            held_back_bytes: self.held_back.bytes(self.commit.released(), self.log.head()),
+            acks_wait: self.commit.waits_for_disk(),
+            space: if marks.is_space_short() { Space::Short } else { Space::Enough },
+            is_poisoned: marks.is_poisoned(),
+        }
     }
 
     /// Free bytes of the journal.
@@ -208,11 +265,35 @@ impl Sequencer {
         self.epoch
     }
 
-    /// Takes one session that was told something since it was last taken.
-    pub fn take_told(&mut self) -> Option<SessionIdx> {
-        let session = self.told.sessions.pop()?;
-        self.told.is_listed[session.0 as usize] = false;
-        Some(session)
+    /// The disk has everything up to `durable`.
+    pub fn on_durable(&mut self, durable: Index) {
+        self.commit.on_durable(durable);
+    }
+
+    /// Names each session of which more was released since this was last asked. One that was told
+    /// something in a record which is not released yet stays listed.
+    pub fn tell_released(&mut self, mut tell: impl FnMut(SessionIdx)) {
+        let released = self.commit.released();
+        let Told { sessions, newest, looked_at, .. } = &mut self.told;
+        if released == *looked_at {
+            return;
+        }
+        *looked_at = released;
+        sessions.retain(|session| {
+            tell(*session);
+            let newest = &mut newest[session.0 as usize];
+            let is_held_back = *newest > released;
+            if !is_held_back {
+                *newest = Index(0);
+            }
+            is_held_back
+        });
+    }
+
+    /// Logons that may be admitted now: their answers have room to wait.
+    #[must_use]
+    pub fn logon_room(&self) -> u32 {
+        u32::try_from(LOGON_EVENTS_MAX - self.told.logons.len()).unwrap_or(u32::MAX)
     }
 
     /// Takes the oldest event of a logon, if its record is released.
@@ -226,10 +307,10 @@ impl Sequencer {
         std::mem::take(&mut self.told.reports)
     }
 
-    /// Ends the journal cleanly.
-    pub fn close(self) -> Result<(Machine, Clean), journal::JournalError> {
+    /// Ends the journal cleanly, all of it on the disk. `disk` is nobody else's any more.
+    pub fn close(self, disk: Disk) -> Result<(Machine, Clean), journal::JournalError> {
         let clean = Clean { index: Index(self.ring.last_index()), epoch: self.epoch };
-        self.ring.close()?;
+        disk.close(self.ring)?;
         Ok((self.machine, clean))
     }
 }

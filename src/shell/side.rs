@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::coordination::pressure::Change;
 use crate::vocabulary::fix::{GateCause, MarketPhase};
 use crate::vocabulary::units::{Epoch, Index, SecurityId, SessionId, Text};
 
@@ -62,6 +63,18 @@ pub enum Notice {
         /// For this cause.
         cause: GateCause,
     },
+    /// The last cause that held the gate shut has ended.
+    GateOpened {
+        /// This one.
+        cause: GateCause,
+    },
+    /// The disk fell behind, or caught up.
+    Pressure {
+        /// What changed.
+        change: Change,
+    },
+    /// The journal's disk failed: nothing more is acknowledged, and the node ends.
+    JournalFailed,
     /// A phase was to be set for an instrument that is none: nothing was journaled.
     UnknownInstrument {
         /// Who asked.

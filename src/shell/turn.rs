@@ -1,8 +1,8 @@
 //! One turn of the hot loop, step by step.
 //!
 //! ```text
-//! 1 clock   2 side messages   3 what is due   4 poll   5 receive, admit, append
-//! 6 apply   7 commit          8 fence         9 release
+//! 1 clock, and what the disk has   2 side messages   3 what is due   4 poll   5 receive, append
+//! 6 apply   7 commit               8 fence           9 release
 //! ```
 //!
 //! No step waits for a peer, takes a lock or allocates; each is bounded by `limits.rs` and returns
@@ -12,6 +12,7 @@
 use std::io;
 
 use crossbeam_channel::{Receiver, Sender};
+use journal::Poison;
 use thiserror::Error;
 
 use super::activate::Activated;
@@ -22,12 +23,13 @@ use super::poll::Sockets;
 use super::sequencer::Sequencer;
 use super::side::{Notice, SideMessage};
 use crate::config::{Config, Idle};
+use crate::coordination::pressure::{Change, Hold, Pressure, Space};
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, SIDE_MESSAGES_A_TURN_MAX};
 use crate::replay::ReplayError;
 use crate::session::auth::Keys;
 use crate::session::report_log::ReportLog;
 use crate::telemetry::counters::{Counter, Counters};
-use crate::vocabulary::fix::GateCause;
+use crate::vocabulary::fix::{GateCause, TerminationCode};
 use crate::vocabulary::record::RecordBody;
 use crate::vocabulary::units::Nanos;
 
@@ -49,6 +51,9 @@ pub struct Node {
     side: Receiver<SideMessage>,
     notices: Sender<Notice>,
     shutdown: Option<Nanos>,
+    pressure: Pressure,
+    /// The disk's first failure: the node is ending because of it.
+    failure: Option<Poison>,
     had_work: bool,
     keys_were_told: bool,
 }
@@ -62,6 +67,10 @@ pub enum Fault {
     /// The poll failed.
     #[error("the poll failed: {0}")]
     Poll(#[from] io::Error),
+    /// The journal's disk failed. The ring still holds what was acknowledged, as long as the
+    /// machine runs.
+    #[error("the journal's disk failed: {0}")]
+    Journal(Poison),
 }
 
 /// Channels and counters that a node shares with other threads.
@@ -87,10 +96,11 @@ impl Node {
     ) -> Self {
         let Activated { ring, machine, clock, epoch, .. } = activated;
         let session_count_max = machine.sessions().capacity();
+        let pressure = Pressure::new(clock.now());
         let local = &config.local;
         Self {
             clock,
-            sequencer: Sequencer::new(ring, machine, log, epoch),
+            sequencer: Sequencer::new(ring, machine, log, epoch, local.durability),
             sockets,
             connections: Connections::new(local.connection_count_max, session_count_max),
             keys,
@@ -102,6 +112,8 @@ impl Node {
             side: links.side,
             notices: links.notices,
             shutdown: None,
+            pressure,
+            failure: None,
             had_work: true,
             keys_were_told: false,
         }
@@ -119,20 +131,35 @@ impl Node {
                 idle::wait(self.idle);
             }
         }
-        Ok(self.sequencer)
+        match self.failure {
+            Some(failure) => Err(Fault::Journal(failure)),
+            None => Ok(self.sequencer),
+        }
+    }
+
+    /// Journal, machine and reports, for a test that plays the disk.
+    pub const fn sequencer_mut(&mut self) -> &mut Sequencer {
+        &mut self.sequencer
     }
 
     /// One turn. Returns how much it did.
     pub fn turn(&mut self) -> Result<u32, Fault> {
         let now = self.clock.now();
-        self.credential_checks_left = CREDENTIAL_CHECKS_A_TURN_MAX;
+        let logon_room = self.sequencer.logon_room();
+        self.credential_checks_left = CREDENTIAL_CHECKS_A_TURN_MAX.min(logon_room);
+        self.look_at_disk(now);
+        self.press(now);
         let mut work = self.take_side_messages(now);
         work += self.append_due(now);
         work += self.poll_sockets(now)?;
-        work += self.receive(now);
+        if self.pressure.is_reading() {
+            work += self.receive(now);
+        }
         // After the input: what waits in a socket is a sign of life, also after a long pause.
         work += self.on_timers(now);
         work += self.apply(now)?;
+        // Once more before anything leaves: a disk that failed meanwhile ends that.
+        self.look_at_disk(now);
         work += self.release(now);
         self.count(work);
         self.had_work = work > 0;
@@ -154,7 +181,7 @@ impl Node {
                     if !is_known {
                         self.notify(Notice::UnknownInstrument { who, security_id });
                     } else if self.sequencer.append(now, &body).is_err() {
-                        self.shut(GateCause::Space);
+                        self.on_full();
                     }
                 }
             }
@@ -162,18 +189,65 @@ impl Node {
         taken
     }
 
-    fn append_due(&mut self, now: Nanos) -> u32 {
-        if self.sequencer.check_space() {
-            self.notify(Notice::GateShut { cause: GateCause::Space });
+    /// Takes what the disk has by now; its first failure ends the node.
+    fn look_at_disk(&mut self, now: Nanos) {
+        if let Some(failure) = self.sequencer.look_at_disk()
+            && self.failure.is_none()
+        {
+            self.failure = Some(failure.clone());
+            self.begin_failure(now);
         }
+    }
+
+    /// Does what a disk that is behind, or has caught up, asks for.
+    fn press(&mut self, now: Nanos) {
+        let facts = self.sequencer.pressure_facts();
+        // In every turn: the disk gets on while the loop is idle.
+        self.counters.set(Counter::JournalLag, facts.journal.unpersisted_bytes);
+        self.counters.set(Counter::DurableIndex, self.sequencer.commit.durable().0);
+        for change in self.pressure.on_turn(now, &facts) {
+            match change {
+                Change::Shut(hold) => self.shut(cause_of(hold)),
+                Change::End(hold) => self.end_cause(cause_of(hold)),
+                Change::ReadingStops => self.counters.add(Counter::ReadingStops, 1),
+                Change::LagBegins(_)
+                | Change::LagEnds(_)
+                | Change::SpaceShort
+                | Change::SpaceEnough
+                | Change::ReadingResumes => {}
+            }
+            self.notify(Notice::Pressure { change });
+        }
+    }
+
+    /// Shuts the gate when the ring has room only for what a shut gate must journal: reading stops
+    /// long before, so this is the last line.
+    pub(super) fn check_room(&mut self) {
+        if !self.sequencer.has_room() {
+            self.on_full();
+        }
+    }
+
+    /// The ring takes nothing more before the disk gets on.
+    pub(super) fn on_full(&mut self) {
+        let facts = self.sequencer.pressure_facts();
+        let hold = if facts.space == Space::Short { Hold::Space } else { Hold::Journal };
+        if self.pressure.on_full(hold) {
+            self.shut(cause_of(hold));
+        }
+    }
+
+    fn append_due(&mut self, now: Nanos) -> u32 {
+        self.check_room();
         self.sequencer.append_due(now).unwrap_or_else(|_full| {
-            self.shut(GateCause::Space);
+            self.on_full();
             0
         })
     }
 
     fn poll_sockets(&mut self, now: Nanos) -> Result<u32, Fault> {
-        let has_input = self.connections.has_ready();
+        // Input that nobody is going to read is no reason to turn again at once.
+        let has_input = self.pressure.is_reading() && self.connections.has_ready();
         self.sockets.poll(idle::poll_timeout(self.idle, self.had_work || has_input))?;
         self.connections.on_readiness(self.sockets.ready());
         Ok(self.accept(now))
@@ -195,7 +269,27 @@ impl Node {
     pub(super) fn shut(&mut self, cause: GateCause) {
         if self.sequencer.gate.shut(cause) {
             self.notify(Notice::GateShut { cause });
+            if matches!(cause, GateCause::Space | GateCause::Journal) {
+                self.counters.add(Counter::DiskGateShuts, 1);
+            }
         }
+    }
+
+    fn end_cause(&mut self, cause: GateCause) {
+        self.sequencer.gate.end(cause);
+        if self.sequencer.gate.cause().is_none() {
+            self.notify(Notice::GateOpened { cause });
+        }
+    }
+
+    /// The journal's disk failed: nothing more is acknowledged. Every session is told, and then the
+    /// node ends.
+    fn begin_failure(&mut self, now: Nanos) {
+        self.notify(Notice::JournalFailed);
+        self.shut(GateCause::Journal);
+        self.shutdown.get_or_insert_with(|| now.saturating_add(SHUTDOWN_GRACE));
+        self.sockets.close_listener();
+        self.stop_all(now, TerminationCode::UnspecifiedError, "the journal failed");
     }
 
     /// Tells the side threads; what they have no room for is counted.
@@ -211,7 +305,7 @@ impl Node {
             self.sequencer.gate.shut(GateCause::Failover);
             self.notify(Notice::Stopping);
             self.sockets.close_listener();
-            self.stop_all(now);
+            self.stop_all(now, TerminationCode::AdminAction, "the node stops");
         }
     }
 
@@ -235,5 +329,13 @@ impl Node {
         self.counters.set(Counter::Keys, u64::from(engine.key_count()));
         self.counters.set(Counter::OpenOrders, u64::from(engine.open_order_count()));
         self.counters.set(Counter::JournalFree, self.sequencer.free_bytes());
+    }
+}
+
+/// The cause that clients are told.
+const fn cause_of(hold: Hold) -> GateCause {
+    match hold {
+        Hold::Space => GateCause::Space,
+        Hold::Journal => GateCause::Journal,
     }
 }

@@ -77,6 +77,14 @@ counters! {
     OpenOrders => "open_orders",
     /// Free octets of the journal ring now.
     JournalFree => "journal_bytes_free",
+    /// Octets of the journal that are not on the disk now.
+    JournalLag => "journal_bytes_not_on_disk",
+    /// The last record that is on the disk.
+    DurableIndex => "durable_index",
+    /// Times the disk was so far behind that clients were not read.
+    ReadingStops => "reading_stops",
+    /// Times the gate was shut because of the disk.
+    DiskGateShuts => "gate_shuts_by_disk",
 }
 
 /// The counters, shared between the hot thread and its readers.

@@ -36,6 +36,8 @@ pub enum RecordKind {
     EpochStart = 13,
     /// The output digest so far.
     StateHash = 14,
+    /// Acknowledged records may be missing before this epoch.
+    UncleanPromotion = 15,
     /// Fills a segment's end; written by the journal itself.
     Pad = 255,
 }
@@ -150,6 +152,13 @@ pub enum RecordBody<'a> {
         /// The digest.
         output_digest: u64,
     },
+    /// This epoch began where acknowledged records may be missing: what sessions opened before know
+    /// of their orders may be more than this journal does (ruling F21). Stands directly behind an
+    /// EpochStart.
+    UncleanPromotion {
+        /// Records of the epochs before may be missing from here on.
+        from_index: Index,
+    },
     /// Fills a segment's end and takes an index, nothing else.
     Pad,
 }
@@ -185,6 +194,7 @@ impl RecordKind {
             12 => Self::Config,
             13 => Self::EpochStart,
             14 => Self::StateHash,
+            15 => Self::UncleanPromotion,
             255 => Self::Pad,
             _ => return None,
         })
@@ -229,6 +239,7 @@ impl<'a> RecordBody<'a> {
             Self::Config(_) => RecordKind::Config,
             Self::EpochStart { .. } => RecordKind::EpochStart,
             Self::StateHash { .. } => RecordKind::StateHash,
+            Self::UncleanPromotion { .. } => RecordKind::UncleanPromotion,
             Self::Pad => RecordKind::Pad,
         }
     }
@@ -247,6 +258,7 @@ impl<'a> RecordBody<'a> {
             | Self::Config(_)
             | Self::EpochStart { .. }
             | Self::StateHash { .. }
+            | Self::UncleanPromotion { .. }
             | Self::Pad => 0,
         }
     }
@@ -296,6 +308,7 @@ impl<'a> RecordBody<'a> {
                 out.put(&incarnation.to_le_bytes());
             }
             Self::StateHash { output_digest } => out.put(&output_digest.to_le_bytes()),
+            Self::UncleanPromotion { from_index } => out.put(&from_index.0.to_le_bytes()),
         }
         let PayloadWriter { bytes, len } = out;
         bytes.split_at(len).0
@@ -352,6 +365,7 @@ impl<'a> RecordBody<'a> {
                 incarnation: r.u64()?,
             },
             RecordKind::StateHash => Self::StateHash { output_digest: r.u64()? },
+            RecordKind::UncleanPromotion => Self::UncleanPromotion { from_index: Index(r.u64()?) },
         };
         r.is_empty().then_some(body)
     }
@@ -493,6 +507,7 @@ mod tests {
         }
         check(RecordBody::EpochStart { node: 1, incarnation: 3, prev_epoch: Epoch(1) });
         check(RecordBody::StateHash { output_digest: u64::MAX });
+        check(RecordBody::UncleanPromotion { from_index: Index(17) });
     }
 
     #[test]

@@ -12,16 +12,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use journal::RingFile;
 use tidegate::client::event::{ClientEvent, ClientIdentity, SessionOptions};
 use tidegate::client::session::ClientSession;
 use tidegate::config::{Config, Idle};
+use tidegate::machine::Machine;
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::credentials::Key as ClientKey;
 use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::{StartError, activate};
 use tidegate::shell::clock::{Clock, wall};
+use tidegate::shell::disk::Disk;
 use tidegate::shell::poll::Sockets;
-use tidegate::shell::sequencer::{Rebuild, Sequencer};
+use tidegate::shell::sequencer::{Clean, Rebuild, Sequencer};
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Links, Node};
 use tidegate::telemetry::counters::{Counter, Counters};
@@ -46,6 +49,8 @@ pub(crate) fn small(dir: &Path) -> Config {
     let local = &mut config.local;
     local.listen = "127.0.0.1:0".parse().unwrap();
     dir.clone_into(&mut local.data_dir);
+    dir.clone_into(&mut local.hot_dir);
+    local.space_low_water = 0;
     local.idle = Idle::Park;
     local.journal_ring_bytes = 4 << 20;
     local.report_ring_bytes = 4 << 20;
@@ -72,6 +77,27 @@ pub(crate) struct Rig {
     pub(crate) recovery: journal::Recovery,
     /// Digest of all reports when the node began to serve.
     pub(crate) output_digest: u64,
+    pub(crate) disk: Disks,
+}
+
+/// The node's disk, stepped by the test's thread.
+pub(crate) struct Disks {
+    disk: Disk,
+    ring: RingFile,
+    /// Nothing gets on: a disk that does not answer.
+    pub(crate) is_stalled: bool,
+}
+
+/// A node that has stopped, and its disk.
+pub(crate) struct Stopped {
+    sequencer: Sequencer,
+    disk: Disk,
+}
+
+impl Stopped {
+    pub(crate) fn close(self) -> Result<(Machine, Clean), journal::JournalError> {
+        self.sequencer.close(self.disk)
+    }
 }
 
 impl Rig {
@@ -84,8 +110,9 @@ impl Rig {
             .map(|key| Key::new(&key.id, key.owner, key.secret.octets(), key.not_after).unwrap());
         let keys = Keys::new(keys.collect()).unwrap();
         let report_bytes = usize::try_from(local.report_ring_bytes).unwrap();
-        let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
-        let activated = activate(config, &mut Rebuild(&mut log))?;
+        let mut log = ReportLog::heap(report_bytes, config.logical.capacities.session_count_max);
+        let (activated, disk) = activate(config, &mut Rebuild(&mut log))?;
+        let ring = RingFile::open(activated.ring.path().unwrap()).unwrap();
         let recovery = activated.recovery.clone();
         let output_digest = activated.machine.output_digest();
         let sockets = Sockets::listen(local.listen).unwrap();
@@ -96,7 +123,8 @@ impl Rig {
         let links =
             Links { side: side_of_node, notices: notices_of_node, counters: counters.clone() };
         let node = Node::new(config, activated, log, keys, sockets, links);
-        Ok(Self { node, address, side, notices, counters, recovery, output_digest })
+        let disk = Disks { disk, ring, is_stalled: false };
+        Ok(Self { node, address, side, notices, counters, recovery, output_digest, disk })
     }
 
     pub(crate) fn start(config: &Config) -> Self {
@@ -105,6 +133,11 @@ impl Rig {
 
     pub(crate) fn turn(&mut self) -> u32 {
         self.node.turn().unwrap()
+    }
+
+    /// Brings what is appended to the disk, unless that is stalled.
+    pub(crate) fn persist(&mut self) {
+        while !self.disk.is_stalled && self.disk.disk.step(&self.disk.ring) {}
     }
 
     pub(crate) fn get(&self, counter: Counter) -> u64 {
@@ -126,6 +159,7 @@ impl Rig {
                 return;
             }
             self.turn();
+            self.persist();
         }
         let seen: Vec<_> = peers.iter().map(|peer| peer.events.last()).collect();
         panic!("never happened: {what}; last events {seen:?}");
@@ -144,11 +178,16 @@ impl Rig {
     }
 
     /// Asks the node to stop and turns until every connection is gone.
-    pub(crate) fn stop(mut self, peers: &mut [&mut Peer]) -> Sequencer {
+    pub(crate) fn stop(mut self, peers: &mut [&mut Peer]) -> Stopped {
         self.side.send(SideMessage::Shutdown).unwrap();
         self.turn();
         self.until(peers, "all connections end", |rig, _| rig.get(Counter::Connections) == 0);
-        self.node.run().unwrap()
+        self.run()
+    }
+
+    /// Turns until the node has stopped by itself.
+    pub(crate) fn run(self) -> Stopped {
+        Stopped { sequencer: self.node.run().unwrap(), disk: self.disk.disk }
     }
 }
 
@@ -315,6 +354,11 @@ impl Peer {
     /// What is queued and not sent.
     pub(crate) fn take_queued(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
+    }
+
+    /// Octets that are queued and not sent.
+    pub(crate) fn unsent_len(&self) -> usize {
+        self.out.len()
     }
 
     /// Hands what is queued to the socket.

@@ -50,6 +50,7 @@ struct Session {
     expected: u64,
     next_out: u64,
     is_bound: bool,
+    is_history_lost: bool,
 }
 
 struct Key {
@@ -107,8 +108,13 @@ impl Twin {
             RecordBody::ClientMessage { session, message } => self.message(session.0, message),
             RecordBody::SessionOpen { session, owner, .. } => {
                 let owner = owner.0;
-                self.sessions[session.0 as usize] =
-                    Some(Session { owner, expected: 1, next_out: 1, is_bound: false });
+                self.sessions[session.0 as usize] = Some(Session {
+                    owner,
+                    expected: 1,
+                    next_out: 1,
+                    is_bound: false,
+                    is_history_lost: false,
+                });
             }
             RecordBody::SessionBind { session, next_seq_no, .. } => {
                 self.session(session.0).is_bound = true;
@@ -125,6 +131,9 @@ impl Twin {
             RecordBody::EpochStart { .. } => {
                 self.sessions.iter_mut().flatten().for_each(|s| s.is_bound = false);
             }
+            RecordBody::UncleanPromotion { .. } => {
+                self.sessions.iter_mut().flatten().for_each(|s| s.is_history_lost = true);
+            }
             RecordBody::StateHash { .. } | RecordBody::Pad => {}
         }
         std::mem::take(&mut self.told)
@@ -134,6 +143,11 @@ impl Twin {
     pub(crate) fn first_due(&self) -> Option<u64> {
         let oldest = self.keys.first()?;
         Some((oldest.arrival + self.capacities.key_retention.0).saturating_sub(self.active))
+    }
+
+    /// Whether the history of each session that was opened may be lost.
+    pub(crate) fn lost(&self) -> Vec<bool> {
+        self.sessions.iter().flatten().map(|session| session.is_history_lost).collect()
     }
 
     pub(crate) fn key_count(&self) -> usize {

@@ -3,11 +3,14 @@
 use tempfile::tempdir;
 use tidegate::client::event::SessionOptions;
 use tidegate::limits::{FRAMES_A_CONNECTION_MAX, FRAMES_A_TURN_MAX};
+use tidegate::shell::clock::Clock;
 use tidegate::shell::side::Notice;
 use tidegate::telemetry::counters::Counter;
+use tidegate::vocabulary::fix::GateCause;
 use tidegate::vocabulary::message::ClientMessage;
+use tidegate::vocabulary::units::Nanos;
 
-use crate::node::{Peer, Rig, small};
+use crate::node::{Peer, Rig, octets_of, small};
 
 #[test]
 fn a_flood_gets_64_frames_a_turn_and_its_neighbour_is_served_beside_it() {
@@ -36,6 +39,33 @@ fn a_flood_gets_64_frames_a_turn_and_its_neighbour_is_served_beside_it() {
     assert!(turns >= 7, "400 orders are seven shares: {turns} turns");
     assert!(turns_until_b < turns, "the neighbour was not served last");
     rig.until(&mut [&mut a, &mut b], "all is reported", |_, p| p[0].templates().len() == 400);
+}
+
+/// A client that floods behind a shut gate always has octets unread. Its timers were once not
+/// looked at for that: it got no sign of life and gave the line up.
+#[test]
+fn a_flood_gets_its_heartbeats() {
+    let dir = tempdir().unwrap();
+    let mut rig = Rig::start(&small(dir.path()));
+    let options = SessionOptions { keepalive_interval: 100, ..SessionOptions::default() };
+    let mut peer = Peer::with(0, options);
+    peer.log_on(&mut rig);
+    rig.node.sequencer_mut().gate.shut(GateCause::Operator);
+    peer.frames.clear();
+    let octets = octets_of(&Peer::status(1, 1)).repeat(1_000);
+    let clock = Clock::activate(Nanos(0));
+    let until = clock.now().saturating_add(Nanos::from_millis(450));
+    while clock.now() < until {
+        if peer.unsent_len() == 0 {
+            peer.raw(&octets);
+        }
+        peer.pump();
+        assert!(!peer.is_closed, "{:?}", peer.events.last());
+        rig.turn();
+    }
+    let sequences = peer.frames.iter().filter(|frame| frame[6] == 8).count();
+    assert!(sequences >= 3, "four intervals passed: {sequences}");
+    assert!(rig.get(Counter::GateDrops) > 1_000, "{}", rig.get(Counter::GateDrops));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/tidegate.toml   the demo market, with rings and tables large enough for the run
-//! DIR/data/           the journal
+//! DIR/data/           the journal; its ring is in a directory of its own in memory
 //! DIR/histories/      what each client sent and received; NAME.hdr beside it
 //! DIR/engine.log      what the engine logged, before and after the kill
 //! ```
@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 
 use tidegate::config::EXAMPLE;
 
-/// Journal bytes an order, its share of duplicates, cancels and resends included: about 140 are
-/// used; the rest is room.
-const JOURNAL_BYTES_AN_ORDER: u64 = 240;
+/// Small enough to go round in a run of 200,000 orders, which take some 30 MiB, and large enough
+/// for what a disk may be behind.
+const JOURNAL_RING_BYTES: u64 = 32 << 20;
 /// Report bytes an order: New, both sides of its trades, Canceled; about 420 are used.
 const REPORT_BYTES_AN_ORDER: u64 = 640;
-const JOURNAL_RING_BYTES_MIN: u64 = 256 << 20;
+/// Where a file system in memory is on every Linux.
+const MEMORY: &str = "/dev/shm";
 const REPORT_RING_BYTES_MIN: u64 = 64 << 20;
 /// What is missed lies at the young end: old reports may be overwritten.
 const REPORT_RING_BYTES_MAX: u64 = 1 << 30;
@@ -29,6 +30,9 @@ const OPEN_ORDERS_MIN: u64 = 1 << 18;
 /// A directory; removed when dropped, unless it is to be kept.
 pub(crate) struct Site {
     dir: PathBuf,
+    /// For the ring: in memory where that can be. A site that is kept has it in itself, so that all
+    /// of the evidence is in one place, whoever was killed.
+    hot: PathBuf,
     is_kept: bool,
 }
 
@@ -48,7 +52,10 @@ impl Site {
         builder().recursive(keep.is_some()).create(&dir).map_err(failed)?;
         // An absolute path means the same in a message read later.
         let dir = fs::canonicalize(&dir).map_err(failed)?;
-        let site = Self { dir, is_kept: keep.is_some() };
+        let hot = Path::new(MEMORY).join(name()?);
+        let is_hot = keep.is_none() && builder().create(&hot).is_ok();
+        let hot = if is_hot { hot } else { dir.clone() };
+        let site = Self { dir, hot, is_kept: keep.is_some() };
         fs::create_dir(site.histories()).map_err(|e| format!("{}: {e}", site.dir.display()))?;
         Ok(site)
     }
@@ -58,12 +65,18 @@ impl Site {
         fs::remove_dir_all(&self.dir)
             .and_then(|()| builder().create(&self.dir))
             .and_then(|()| fs::create_dir(self.histories()))
-            .map_err(|e| format!("{}: {e}", self.dir.display()))
+            .map_err(|e| format!("{}: {e}", self.dir.display()))?;
+        if self.hot != self.dir {
+            fs::remove_dir_all(&self.hot)
+                .and_then(|()| builder().create(&self.hot))
+                .map_err(|e| format!("{}: {e}", self.hot.display()))?;
+        }
+        Ok(())
     }
 
     /// Writes the configuration for a run of `orders`.
     pub(crate) fn write_config(&self, orders: u64) -> Result<(), String> {
-        let text = config(orders, &self.data())?;
+        let text = config(orders, &self.data(), &self.hot)?;
         let path = self.config();
         fs::write(&path, text).map_err(|e| format!("{}: {e}", path.display()))
     }
@@ -108,6 +121,9 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
+        if self.hot != self.dir {
+            let _ = fs::remove_dir_all(&self.hot);
+        }
         if !self.is_kept {
             // What cannot be removed is the system's to clean up.
             let _ = fs::remove_dir_all(&self.dir);
@@ -123,26 +139,31 @@ fn builder() -> fs::DirBuilder {
 }
 
 fn temporary() -> Result<PathBuf, String> {
+    Ok(std::env::temp_dir().join(name()?))
+}
+
+/// A name that nobody else has.
+fn name() -> Result<String, String> {
     let mut octets = [0; 8];
     getrandom::fill(&mut octets).map_err(|e| format!("no random numbers: {e}"))?;
-    let name = format!("tidegate-{:016x}", u64::from_le_bytes(octets));
-    Ok(std::env::temp_dir().join(name))
+    Ok(format!("tidegate-{:016x}", u64::from_le_bytes(octets)))
 }
 
 /// The example's market with sizes for `orders`, each of which is a live key.
-fn config(orders: u64, data: &Path) -> Result<String, String> {
+fn config(orders: u64, data: &Path, hot: &Path) -> Result<String, String> {
     let ring = |bytes_an_order: u64, min: u64| {
         orders.saturating_mul(bytes_an_order).max(min).next_power_of_two()
     };
     let keys = orders.saturating_mul(5).div_ceil(4).max(KEYS_MIN).next_power_of_two();
     let open_orders = orders.div_ceil(4).max(OPEN_ORDERS_MIN).next_power_of_two();
-    let journal = ring(JOURNAL_BYTES_AN_ORDER, JOURNAL_RING_BYTES_MIN);
     let reports = ring(REPORT_BYTES_AN_ORDER, REPORT_RING_BYTES_MIN).min(REPORT_RING_BYTES_MAX);
     let mut file: toml::Table = toml::from_str(EXAMPLE).map_err(|e| e.to_string())?;
-    let data = data.to_str().ok_or_else(|| format!("{}: not UTF-8", data.display()))?;
-    set(&mut file, "local", "data_dir", data.into());
+    for (key, path) in [("data_dir", data), ("hot_dir", hot)] {
+        let path = path.to_str().ok_or_else(|| format!("{}: not UTF-8", path.display()))?;
+        set(&mut file, "local", key, path.into());
+    }
     for (table, key, value) in [
-        ("local", "journal_ring_bytes", journal),
+        ("local", "journal_ring_bytes", JOURNAL_RING_BYTES),
         ("local", "report_ring_bytes", reports),
         ("capacities", "key_count_max", keys),
         ("capacities", "order_count_max", open_orders),
@@ -176,15 +197,15 @@ mod tests {
             site.write_config(orders).unwrap();
             let config = Config::load(&site.config()).unwrap();
             assert_eq!(config.local.data_dir, site.data());
-            assert!(config.local.journal_ring_bytes >= orders * JOURNAL_BYTES_AN_ORDER);
+            assert_eq!(config.local.hot_dir, site.hot);
             assert!(config.local.report_ring_bytes >= REPORT_RING_BYTES_MIN);
             assert!(u64::from(config.logical.capacities.key_count_max) > orders);
             assert!(config.has_demo_keys());
             site.renew().unwrap();
             assert!(site.histories().is_dir() && !site.config().exists());
-            let dir = site.dir().to_owned();
+            let (dir, hot) = (site.dir().to_owned(), site.hot.clone());
             drop(site);
-            assert!(!dir.exists(), "a temporary site is removed");
+            assert!(!dir.exists() && !hot.exists(), "a temporary site is removed");
         }
     }
 

@@ -119,6 +119,7 @@ fn words(stored: &journal::Record<'_>) -> Map<String, Value> {
             RecordBody::EpochStart { node, incarnation, prev_epoch } => json!({
                 "node": node, "incarnation": incarnation, "prev_epoch": prev_epoch.0,
             }),
+            RecordBody::UncleanPromotion { from_index } => json!({ "from_index": from_index.0 }),
             RecordBody::StateHash { output_digest } => {
                 json!({ "output_digest": format!("{output_digest:016x}") })
             }

@@ -54,13 +54,14 @@ impl Ledger {
         }
         if let Some(end) = reader.end() {
             match end.stop {
-                ReadStop::Zeros | ReadStop::Full | ReadStop::Torn { .. } => {}
+                ReadStop::End | ReadStop::Torn { .. } => {}
                 ReadStop::Corrupt { error, at, index } => ledger.break_at(format!(
-                    "the chain breaks at byte {}: {error}; record {index} at {at} follows",
-                    end.offset
+                    "the chain breaks at byte {} of {}: {error}; record {index} at {at} follows",
+                    end.offset,
+                    end.file.display()
                 )),
-                ReadStop::LostTail { stop_index } => ledger.break_at(format!(
-                    "it ends at index {}, but was stopped at {stop_index}",
+                ReadStop::LostTail { floor_index } => ledger.break_at(format!(
+                    "it ends at index {}, but record {floor_index} was on the disk",
                     end.last_index
                 )),
             }
@@ -106,6 +107,7 @@ impl Ledger {
             | RecordBody::Config(_)
             | RecordBody::EpochStart { .. }
             | RecordBody::StateHash { .. }
+            | RecordBody::UncleanPromotion { .. }
             | RecordBody::Pad => {}
         }
         Ok(())

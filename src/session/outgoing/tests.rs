@@ -147,7 +147,7 @@ impl Twin {
 fn a_strict_client_reads_exactly_what_it_must() {
     for seed in 0..40_u64 {
         let mut random = SplitMix(seed);
-        let mut log = ReportLog::new(1 << 20, 2);
+        let mut log = ReportLog::heap(1 << 20, 2);
         let mut out = Outgoing::default();
         let mut twin = Twin { live: 1 + random.below(600), ..Twin::default() };
         let (mut index, mut released, mut other) = (0, 0, 0);
@@ -231,7 +231,7 @@ fn a_strict_client_reads_exactly_what_it_must() {
 
 /// Our log with `count` reports of 24 octets, indexes equal to numbers, and a started stream.
 fn started(count: u64, next_out: u64) -> (ReportLog, Outgoing) {
-    let mut log = ReportLog::new(1 << 16, 2);
+    let mut log = ReportLog::heap(1 << 16, 2);
     for number in 1..=count {
         append(&mut log, OURS, number, number, 24);
     }

@@ -2,6 +2,8 @@
 //! the peer is sent. Then the order of a logon's checks, the rulings that need a story, and a walk
 //! over random inputs.
 
+mod lost;
+
 use super::*;
 use crate::session::act::Act;
 use crate::session::auth::{Key, Keys};
@@ -74,7 +76,7 @@ impl World {
             keys: Keys::new(vec![key("firm-a", 0), key("firm-b", 1)]).unwrap(),
             bindings: Bindings::new(2),
             out: Outgoing::default(),
-            log: ReportLog::new(1 << 12, 2),
+            log: ReportLog::heap(1 << 12, 2),
             gate: None,
             is_primary: true,
             checks_left: 4,
@@ -148,6 +150,11 @@ impl World {
     fn timer(&mut self, after: Nanos) -> Act {
         self.now = self.now.saturating_add(after);
         self.transport.on_timer(self.now, &mut self.out, &mut self.bindings)
+    }
+
+    fn timer_unread(&mut self, after: Nanos) -> Act {
+        self.now = self.now.saturating_add(after);
+        self.transport.on_timer_unread(self.now, &mut self.out, &mut self.bindings)
     }
 
     fn stop(&mut self) -> Act {
@@ -414,6 +421,7 @@ fn before_a_session_is_established() {
         (At::Fresh, "reset", World::line_lost, "End Now", ""),
         (At::Fresh, "a moment before the deadline", |w| w.timer(Nanos(LOGON_DEADLINE.0 - 1)), "-", ""),
         (At::Fresh, "the deadline", |w| w.timer(LOGON_DEADLINE), END, "unbound Terminate(UnspecifiedError, no logon within 5 s)"),
+        (At::Fresh, "the deadline, with octets unread", |w| w.timer_unread(LOGON_DEADLINE), "-", ""),
         (At::Fresh, "stop", World::stop, END, "unbound Terminate(AdminAction, the node stops)"),
         (At::Fresh, "no credential check left", |w| { w.checks_left = 0; w.frame(&Logon::default().negotiate()) }, "Later", ""),
         (At::Fresh, "standby", |w| { w.is_primary = false; w.frame(&Logon::default().negotiate()) }, END, "NegotiationReject(NotPrimary)"),
@@ -475,6 +483,8 @@ fn while_a_session_is_established() {
         (At::Established, "reset", World::line_lost, "End Now, down 0 Disconnect", ""),
         (At::Established, "silence of one interval", |w| w.timer(Nanos(Nanos::SECOND.0 + 1)), "-", "Sequence(4)"),
         (At::Established, "silence of 2.5 intervals", |w| w.timer(Nanos(2_500_000_001)), DOWN, "Terminate(KeepaliveLapsed, nothing was heard)"),
+        (At::Established, "the same, with octets unread", |w| w.timer_unread(Nanos(2_500_000_001)), "-", "Sequence(4)"),
+        (At::Established, "octets unread, nothing owed", |w| w.timer_unread(Nanos(999_999_999)), "-", ""),
         (At::Established, "displaced", World::displaced, DOWN, "Terminate(KeepaliveLapsed, nothing was heard)"),
         (At::Established, "stop", World::stop, DOWN, "Terminate(AdminAction, the node stops)"),
 
@@ -482,6 +492,7 @@ fn while_a_session_is_established() {
         (At::Ending, "no frame", World::bad_frame, "Drop Ended", ""),
         (At::Ending, "a moment before 1 s", |w| w.timer(Nanos(TERMINATE_LINGER.0 - 1)), "-", ""),
         (At::Ending, "1 s after the grid", |w| w.timer(TERMINATE_LINGER.saturating_add(LOGON_ANSWER_GRID)), "End Now", ""),
+        (At::Ending, "octets unread", |w| w.timer_unread(Nanos(60 * Nanos::SECOND.0)), "-", ""),
         (At::Ending, "EOF", World::peer_closed, "End Flush", ""),
         (At::Ending, "stop", World::stop, "-", ""),
         (At::Ending, "committed too late", |w| { w.bound(); Act::Nothing }, "-", ""),
