@@ -297,15 +297,14 @@ impl Behind {
     }
 }
 
-/// Bytes from the start of `bytes`, which stand behind a ring's last record, that a store left:
-/// they are neither zeros nor what the ring held a round before. An append writes at most one
-/// record that is not whole.
+/// Bytes from the start of `bytes`, which stand behind a ring's last record, that a store left: up
+/// to the last that is neither zero nor what the ring held a round before. Byte by byte, because a
+/// torn record that was dropped has left zeros in front of older bytes. An append writes at most
+/// one record that is not whole.
 pub(crate) fn torn_bytes(bytes: &[u8], a_round_before: Option<&[u8]>) -> u64 {
-    let from_zeros = to_u64(used_bytes(bytes));
-    let Some(old) = a_round_before else { return from_zeros };
-    let differs = bytes.iter().zip(old).rposition(|(now, then)| now != then);
-    let from_old = differs.map_or(0, |last| to_u64(last + 1).next_multiple_of(8));
-    from_zeros.min(from_old)
+    let Some(old) = a_round_before else { return to_u64(used_bytes(bytes)) };
+    let last = bytes.iter().zip(old).rposition(|(now, then)| *now != 0 && now != then);
+    last.map_or(0, |last| to_u64(last + 1).next_multiple_of(8))
 }
 
 /// The record at the start of `bytes`, if it is one and newer than `tip`. What cannot be is told
