@@ -66,7 +66,7 @@ pub(crate) fn write_slot(
     storage.sync(name)
 }
 
-/// Reads both slots of a file; a slot beyond the file's end is no slot. `None`: no file.
+/// Reads both slots of a file; a slot beyond the file's end is a damaged one. `None`: no file.
 pub(crate) fn read_labels(
     storage: &dyn Storage,
     name: &str,
@@ -79,7 +79,7 @@ pub(crate) fn read_labels(
     let mut labels = [[0; LABEL_BYTES]; 2];
     for (slot, label) in slots.into_iter().zip(&mut labels) {
         match storage.read_at(name, slot, label) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => *label = [0; LABEL_BYTES],
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => *label = [0xff; LABEL_BYTES],
             result => result?,
         }
     }

@@ -49,6 +49,8 @@ pub struct Preparer {
     next: u64,
     /// Bytes of it that are written, once it is begun.
     written: Option<u64>,
+    /// The disk refused room that it said it had: a quota, or what a file system keeps for itself.
+    is_refused: bool,
     /// Free bytes below which the disk counts as full.
     low_water: u64,
     zeros: Box<[u8]>,
@@ -65,7 +67,16 @@ impl Preparer {
     ) -> Self {
         marks.set_prepared(segment_count);
         let zeros = vec![0; to_usize(PIECE_BYTES.min(geometry.segment_bytes()))].into();
-        Self { marks, geometry, label, next: segment_count, written: None, low_water, zeros }
+        Self {
+            marks,
+            geometry,
+            label,
+            next: segment_count,
+            written: None,
+            is_refused: false,
+            low_water,
+            zeros,
+        }
     }
 
     /// Does the next piece of work, if there is one, and looks at the room that is left.
@@ -98,7 +109,7 @@ impl Preparer {
         let is_needed = self.is_needed();
         if free < self.low_water || (is_needed && !has_room) {
             self.marks.set_space_short(true);
-        } else if free >= self.low_water.saturating_mul(2) {
+        } else if !self.is_refused && free >= self.low_water.saturating_mul(2) {
             self.marks.set_space_short(false);
         }
         Ok(has_room)
@@ -137,12 +148,16 @@ impl Preparer {
         let Some(label) = SegmentLabel::of(&self.label, self.next) else {
             unreachable!("the label's ring has a size that a ring can have");
         };
-        storage.write_at(&new, 0, &label.encode()).map_err(poison(&new, "write its header"))?;
-        storage.sync(&new).map_err(poison(&new, "sync it"))?;
-        storage.sync(&sums).map_err(poison(&sums, "sync it"))?;
-        storage.rename(&new, &name).map_err(poison(&new, "name it"))?;
+        let named = storage
+            .write_at(&new, 0, &label.encode())
+            .and_then(|()| storage.sync(&new))
+            .and_then(|()| storage.sync(&sums))
+            .and_then(|()| storage.rename(&new, &name));
+        if let Err(error) = named {
+            return self.give_up(storage, &new, "finish it", error);
+        }
         storage.sync_names().map_err(poison(&name, "sync its name"))?;
-        self.written = None;
+        (self.written, self.is_refused) = (None, false);
         self.next += 1;
         self.marks.set_prepared(self.next);
         Ok(Prepared::Piece)
@@ -188,10 +203,12 @@ impl Preparer {
         if !matches!(error.kind(), StorageFull | QuotaExceeded) {
             return Err(poison(new, doing)(error));
         }
-        self.written = None;
+        (self.written, self.is_refused) = (None, true);
         self.marks.set_space_short(true);
-        // Its room is wanted; a file that cannot even be removed is met again by the next attempt.
-        let _ = storage.remove(new);
+        // Their room is wanted; one that cannot even be removed is met again by the next attempt.
+        for name in [new, &sums_file(self.next)] {
+            let _ = storage.remove(name);
+        }
         Ok(Prepared::NoRoom)
     }
 }

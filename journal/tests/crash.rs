@@ -94,8 +94,7 @@ impl Stage {
     }
 
     fn is_whole(&self, ring: &[u8], place: Place) -> bool {
-        (place.start..place.end)
-            .all(|at| ring[PAGE + at % RING] == self.ring[PAGE + at % RING])
+        (place.start..place.end).all(|at| ring[PAGE + at % RING] == self.ring[PAGE + at % RING])
     }
 
     /// How far a store came behind the last whole record: bytes that are neither zeros nor what was

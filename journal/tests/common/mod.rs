@@ -185,6 +185,20 @@ pub fn assert_records(dir: &Path, count: usize) -> ReadStop {
     stop
 }
 
+/// Asserts that all that is stored and complete has its sum, and that no sum differs.
+pub fn assert_sums(dir: &Path) {
+    let mut reader = Reader::open(dir).unwrap();
+    while reader.next().unwrap().is_some() {}
+    let piece = reader.segment_bytes().min(1 << 20);
+    for segment in 0..reader.segment_count() {
+        let found = reader.check_sums(segment).unwrap();
+        let start = journal::Position::new(segment * reader.segment_bytes());
+        let complete = reader.position().since(start).min(reader.segment_bytes()) / piece;
+        assert!(found.differing == 0 && !found.is_missing, "segment {segment}: {found:?}");
+        assert_eq!(found.matching, complete, "segment {segment}: {found:?}");
+    }
+}
+
 /// Bytes of the first `count` records without their pads.
 pub fn bytes_of(count: usize) -> u64 {
     (0..count).map(|n| record_bytes(payload(n).len() as u64)).sum()
