@@ -35,7 +35,7 @@ pub(crate) const RING_SLOTS: [u64; 2] = [0, 2048];
 /// Side files of one index: a kill while one is written leaves it, and the next takes a new name.
 const SIDE_FILES_MAX: u32 = 1000;
 /// Bytes copied at once.
-const COPY_BYTES: u64 = 1 << 20;
+pub(crate) const COPY_BYTES: u64 = 1 << 20;
 
 /// The metadata file, and the slot that holds the newest label.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::error::{JournalError, Refusal, RefusalKind};
-use crate::files::{META_FILE, META_SLOTS, read_labels};
+use crate::files::{META_FILE, META_SLOTS, RING_FILE, read_labels};
 use crate::hot::{FoundRing, RingPlace};
 use crate::identity::{IdentityFacts, Meta, RingFound, Segments};
 use crate::label::{FORMAT_VERSION, Label, Labelled, META_MAGIC, Uuid};
@@ -248,7 +248,7 @@ impl Found {
             | RefusalKind::RingLength
             | RefusalKind::ForeignRing => {
                 let Some(ring) = &self.ring else { unreachable!("a ring was found") };
-                path = ring.path.clone().unwrap_or_default();
+                path = ring.path.clone().unwrap_or_else(|| self.dir.join(RING_FILE));
                 match (kind, &ring.labelled) {
                     (RefusalKind::RingVersion, labelled) => (ours(), version(Some(labelled))),
                     (RefusalKind::ForeignRing, Labelled::Good(label, _)) => (

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::bytes::to_usize;
 use crate::error::JournalError;
-use crate::files::{META_FILE, MetaFile};
+use crate::files::{COPY_BYTES, META_FILE, MetaFile};
 use crate::found::Found;
 use crate::hot::{FoundRing, write_header};
 use crate::label::{Label, Labelled, Uuid};
@@ -232,8 +232,9 @@ struct HeaderSlot {
     then: usize,
 }
 
-/// The ring of the same boot as it is; otherwise a new one with the newest segments in it, and what
-/// an older ring had beyond them.
+/// The ring of the same boot; otherwise a new one, with what an older ring had beyond the segments.
+/// The bytes that the segments have too are theirs: those were checked, and the ring is read by
+/// others without another check.
 fn open_ring(
     context: &mut Context<'_>,
     geometry: Geometry,
@@ -242,52 +243,68 @@ fn open_ring(
     label: &Label,
 ) -> Result<OpenRing, JournalError> {
     let (stored_end, head) = (survey.stored.0, survey.head);
+    let oldest = geometry.ring_base(head).min(stored_end);
+    let mut open = match ring {
+        Some(ring) if ring.same_boot && ring.label.base <= stored_end => OpenRing {
+            region: ring.region,
+            path: ring.found.path,
+            made_at: ring.label.base,
+            header_slot: HeaderSlot { new: None, then: 1 - ring.slot },
+            note: None,
+        },
+        ring => make_ring(context, geometry, survey, ring, label)?,
+    };
+    let bytes = &mut open.region.bytes_mut()[to_usize(HEADER_PAGE_BYTES)..];
+    let mut stored = Vec::new();
+    let mut at = open.made_at.max(oldest);
+    while at < stored_end {
+        let piece = geometry.segment_left(at).min(stored_end.since(at)).min(COPY_BYTES);
+        stored.resize(to_usize(piece), 0);
+        let name = segment_file(geometry.segment_of(at));
+        read_segments(context.storage, geometry, at, &mut stored)
+            .map_err(context.io(&name, "read it"))?;
+        let place = &mut bytes[to_usize(geometry.ring_offset(at))..][..to_usize(piece)];
+        if *place != *stored {
+            place.copy_from_slice(&stored);
+        }
+        at = at.plus(piece);
+    }
+    Ok(open)
+}
+
+/// A new ring, with the records of an older one that are in no segment.
+fn make_ring(
+    context: &mut Context<'_>,
+    geometry: Geometry,
+    survey: &Survey,
+    older: Option<UsableRing>,
+    label: &Label,
+) -> Result<OpenRing, JournalError> {
+    let (stored_end, head) = (survey.stored.0, survey.head);
     let mut beyond = Vec::new();
-    match ring {
-        Some(ring) if ring.same_boot && ring.label.base <= stored_end => {
-            return Ok(OpenRing {
-                region: ring.region,
-                path: ring.found.path,
-                made_at: ring.label.base,
-                header_slot: HeaderSlot { new: None, then: 1 - ring.slot },
-                note: None,
-            });
+    if let Some(ring) = older {
+        let mut at = stored_end;
+        while at < head {
+            let piece = geometry.segment_left(at).min(head.since(at));
+            let start = to_usize(geometry.ring_offset(at));
+            beyond.push((start, ring.bytes()[start..start + to_usize(piece)].to_vec()));
+            at = at.plus(piece);
         }
-        Some(ring) => {
-            let mut at = stored_end;
-            while at < head {
-                let piece = geometry.segment_left(at).min(head.since(at));
-                let start = to_usize(geometry.ring_offset(at));
-                beyond.push((at, ring.bytes()[start..start + to_usize(piece)].to_vec()));
-                at = at.plus(piece);
-            }
-            let UsableRing { region, found, .. } = ring;
-            drop(region);
-            context.place.remove(&found)?;
-        }
-        None => {}
+        let UsableRing { region, found, .. } = ring;
+        drop(region);
+        context.place.remove(&found)?;
     }
     let len = HEADER_PAGE_BYTES + geometry.ring_bytes();
     let made = context.place.make(label.journal_uuid, len)?;
     let mut region = made.region;
-    let made_at = geometry.ring_base(head).min(stored_end);
     let bytes = &mut region.bytes_mut()[to_usize(HEADER_PAGE_BYTES)..];
-    let mut at = made_at;
-    while at < stored_end {
-        let piece = geometry.segment_left(at).min(stored_end.since(at));
-        let place = &mut bytes[to_usize(geometry.ring_offset(at))..][..to_usize(piece)];
-        let name = segment_file(geometry.segment_of(at));
-        read_segments(context.storage, geometry, at, place)
-            .map_err(context.io(&name, "read it"))?;
-        at = at.plus(piece);
-    }
-    for (at, piece) in beyond {
-        bytes[to_usize(geometry.ring_offset(at))..][..piece.len()].copy_from_slice(&piece);
+    for (start, piece) in beyond {
+        bytes[start..][..piece.len()].copy_from_slice(&piece);
     }
     Ok(OpenRing {
         region,
         path: made.path,
-        made_at,
+        made_at: geometry.ring_base(head).min(stored_end),
         header_slot: HeaderSlot { new: Some(0), then: 1 },
         note: made.note,
     })

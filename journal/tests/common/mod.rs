@@ -6,6 +6,8 @@
     reason = "each test file is a program of its own and uses a part; a failed step fails the test"
 )]
 
+pub mod model;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
