@@ -196,7 +196,9 @@ fn run(seed: u64, ring_bytes: u64, turns: u64) {
             let _ = journal.persister.step(&mut dying, &journal.ring);
             told.look(&journal);
             let _ = journal.preparer.step(&mut dying);
-            let _ = told.append(&mut journal);
+            for _ in 0..1 + random.below(60) {
+                let _ = told.append(&mut journal);
+            }
         }
         told.look(&journal);
         disk = dying.into_inner();
@@ -208,6 +210,16 @@ fn run(seed: u64, ring_bytes: u64, turns: u64) {
             _ => Fates::Random(random.next()),
         };
         cut(&mut disk, fates);
+        if random.below(3) == 0 {
+            // And once more while it starts.
+            let options = JournalOptions { accept_loss: true, ..world.boot() };
+            let mut dying = FaultyStorage::new(disk);
+            let fault = Fault::new(&CHANGES, Effect::Eio).nth(1 + random.below(15)).for_ever();
+            dying.faults().add(fault);
+            let _ = open_on(&mut dying, None, &options);
+            disk = dying.into_inner();
+            cut(&mut disk, fates);
+        }
         match world.start(&mut disk, &mut told) {
             Some(started) => journal = started,
             None => return,
