@@ -256,8 +256,9 @@ impl RefusalKind {
                 "Set the size of the ring back; a journal's segments cannot change theirs."
             }
             Self::Copied => {
-                "If the original will never run again, accept the copy (--accept-copy): it \
-                 continues under a new incarnation. Otherwise start with the original directory."
+                "If the original will never run again, accept the copy (--accept-copy): it takes \
+                 the original's ring, where that is still in memory, and continues under a new \
+                 incarnation. Otherwise start with the original directory."
             }
             Self::MetadataOlder => "Put the files that belong together back into the directory.",
             Self::MetadataMissing | Self::MetadataDamaged => {
