@@ -230,6 +230,10 @@ pub(crate) fn torn_in_ring(
 ) -> io::Result<u64> {
     let untouched = stored_end.plus(geometry.ring_bytes()).since(head);
     let len = geometry.segment_left(head).min(RECORD_BYTES_MAX).min(untouched);
+    if len == 0 {
+        // The ring is full to its last byte, and a segment for the next may not exist.
+        return Ok(0);
+    }
     let bytes = &ring[to_usize(geometry.ring_offset(head))..][..to_usize(len)];
     let Some(before) = head.get().checked_sub(geometry.ring_bytes()) else {
         return Ok(torn_bytes(bytes, None));

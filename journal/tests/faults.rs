@@ -381,3 +381,35 @@ fn a_slow_sync_holds_nothing_but_durable() {
     assert_eq!(marks.durable(), journal.ring.head());
     assert!(marks.prepared() > SEGMENTS_AHEAD);
 }
+
+/// The ring is full to its last byte, and there is no segment for the next one.
+#[test]
+fn a_ring_that_is_full_to_the_last_byte_is_opened() {
+    let mut disk = MemoryStorage::new();
+    let mut journal = open_on(&mut disk, None, &options()).unwrap();
+    let room = taken(&disk);
+    disk.set_capacity(room);
+    let record = [5; 4056];
+    let mut index = 0;
+    loop {
+        while journal.ring.append(1, 3, 1, 0, 0, &record).is_ok() {
+            index += 1;
+        }
+        if !matches!(journal.persister.step(&mut disk, &journal.ring), Persisted::Group(_)) {
+            break;
+        }
+    }
+    let marks = Arc::clone(journal.ring.marks());
+    assert_eq!(marks.appended().since(marks.durable()), journal.ring.ring_bytes());
+    assert_eq!(marks.durable().get(), SEGMENT as u64, "the only segment is full");
+    let ring = kill(journal);
+    let dir = as_directory(&disk, Some(&ring));
+    assert_eq!(common::read(dir.path()).1, ReadStop::End);
+    let mut journal = open_on(&mut disk, Some(&ring), &options()).unwrap();
+    let recovery = &journal.recovery;
+    assert_eq!((recovery.case, recovery.last_index), ("killed", index));
+    assert!(journal.ring.append(1, 3, 1, 0, 0, &record).is_err());
+    disk.set_capacity(u64::MAX);
+    settle_on(&mut journal, &mut disk);
+    assert!(journal.ring.append(1, 3, 1, 0, 0, &record).is_ok());
+}
