@@ -174,14 +174,12 @@ impl Found {
                 if is_whole { RingFound::Good } else { RingFound::WrongLength }
             }
         };
-        match found {
-            _ if meta.is_stopped => RingFound::NotNeeded,
-            // Nobody waited for the disk to have it: after a power cut it may be anything.
-            RingFound::Damaged | RingFound::WrongLength if meta.boot_id != boot_id => {
-                RingFound::Absent
-            }
-            found => found,
+        if meta.is_stopped {
+            return RingFound::NotNeeded;
         }
+        // Nobody waited for the disk to have it: after a power cut it may be anything.
+        let is_bad = matches!(found, RingFound::Damaged | RingFound::WrongLength);
+        if is_bad && meta.boot_id != boot_id { RingFound::Absent } else { found }
     }
 
     /// Whether the ring that was found is one that an operator had to accept as lost.
