@@ -3,7 +3,8 @@
 //! ```text
 //! survey   chain through the segments, on in the ring; what is behind (`survey.rs`: reads only)
 //! judge    the recovery table
-//! mend     keep aside and zero what is dropped; write once more what the disk may not have (`mend.rs`)
+//! tell     a loss goes into the metadata before anything is dropped
+//! mend     keep aside, then zero; write once more what the disk may not have (`mend.rs`)
 //! begin    the ring (as it is, or made anew from the segments), metadata, the ring's header
 //! ```
 //!

@@ -12,7 +12,8 @@
 mod common;
 
 use common::{
-    PAGE, append, as_directory, files_on, fill_on, is_exhaustive, kill, open_on, options, settle_on,
+    Files, PAGE, append, as_directory, files_on, fill_on, is_exhaustive, kill, open_on, options,
+    settle_on,
 };
 use journal::{Journal, MemoryStorage, ReadStop, RingBytes as _, Torn};
 
@@ -135,7 +136,7 @@ impl Stage {
         assert_eq!(recovery.last_index, self.index_before + kept as u64);
         assert_eq!(journal.ring.head().get(), head as u64);
         assert_eq!((recovery.incarnation_changed, recovery.suspect), (None, None));
-        self.check_side_files(&storage, &before.keys().cloned().collect(), recovery.torn, &torn);
+        check_side_files(&storage, &before, recovery.torn, &torn);
 
         // What comes next continues the chain over the place of the torn tail, and then nothing
         // was ever wrong.
@@ -149,25 +150,20 @@ impl Stage {
         let journal = open_on(&mut storage, Some(&ring), &options()).unwrap();
         assert_eq!((journal.recovery.case, journal.recovery.last_index), ("killed", index));
     }
+}
 
-    fn check_side_files(
-        &self,
-        storage: &MemoryStorage,
-        before: &Vec<String>,
-        told: Option<Torn>,
-        torn: &[u8],
-    ) {
-        let mut now = files_on(storage);
-        now.retain(|name, _| !before.contains(name));
-        assert_eq!(now.len(), usize::from(!torn.is_empty()), "{:?}", now.keys());
-        assert_eq!(told.is_some(), !torn.is_empty());
-        let Some(told) = told else { return };
-        let (name, bytes) = now.pop_first().unwrap();
-        assert_eq!(told.side_files, [std::path::PathBuf::from(&name)]);
-        assert_eq!(told.bytes, torn.len() as u64);
-        assert_eq!(bytes, torn);
-        assert_eq!(name, format!("torn-{}-0.bin", told.index));
-    }
+/// The side files are those that were told, and hold the torn bytes.
+fn check_side_files(storage: &MemoryStorage, before: &Files, told: Option<Torn>, torn: &[u8]) {
+    let mut now = files_on(storage);
+    now.retain(|name, _| !before.contains_key(name));
+    assert_eq!(now.len(), usize::from(!torn.is_empty()), "{:?}", now.keys());
+    assert_eq!(told.is_some(), !torn.is_empty());
+    let Some(told) = told else { return };
+    let (name, bytes) = now.pop_first().unwrap();
+    assert_eq!(told.side_files, [std::path::PathBuf::from(&name)]);
+    assert_eq!(told.bytes, torn.len() as u64);
+    assert_eq!(bytes, torn);
+    assert_eq!(name, format!("torn-{}-0.bin", told.index));
 }
 
 /// In the first round of the ring and in the third.

@@ -87,13 +87,10 @@ fn the_first_failure_is_the_last_thing_that_is_done() {
     work(&mut journal, &mut whole);
     let operations = whole.faults().operations();
     for (number, operation) in operations.iter().enumerate().skip(opening) {
-        let effects: &[Effect] = match operation.kind {
-            OperationKind::Write => &[Effect::Eio, Effect::DoneThenEio, Effect::ShortWrite(9)],
-            OperationKind::Sync | OperationKind::SyncData => {
-                &[Effect::Eio, Effect::DoneThenEio, Effect::LostSync]
-            }
-            _ => &[Effect::Eio, Effect::DoneThenEio],
-        };
+        let is_sync = matches!(operation.kind, OperationKind::Sync | OperationKind::SyncData);
+        let mut effects = vec![Effect::Eio, Effect::DoneThenEio];
+        effects.extend(is_sync.then_some(Effect::LostSync));
+        effects.extend((operation.kind == OperationKind::Write).then_some(Effect::ShortWrite(9)));
         for effect in effects {
             for is_for_ever in [false, true] {
                 let label = format!("{number} {operation:?}: {effect:?} {is_for_ever}");
@@ -102,7 +99,7 @@ fn the_first_failure_is_the_last_thing_that_is_done() {
                 // Of its kind, the one at this place of the script.
                 let kind = |o: &&Operation| o.kind == operation.kind;
                 let nth = operations[opening..=number].iter().filter(kind).count() as u64;
-                let fault = Fault::new(&[operation.kind], *effect).nth(nth);
+                let fault = Fault::new(&[operation.kind], effect).nth(nth);
                 let fault = if is_for_ever { fault.for_ever() } else { fault };
                 storage.faults().add(fault);
                 let count = work(&mut journal, &mut storage);

@@ -27,29 +27,51 @@ const CHANGES: [OperationKind; 7] = [
     OperationKind::SyncNames,
 ];
 
-/// A disk that stops at its n-th change; the last one is done all the same, or is not, or half.
-fn dying(disk: &MemoryStorage, n: u64, last: Effect) -> FaultyStorage<MemoryStorage> {
-    let storage = FaultyStorage::new(disk.clone());
-    match last {
-        Effect::ShortWrite(_) => {
-            storage.faults().add(Fault::new(&[OperationKind::Write], last).nth(n));
-            // Counts all changes, so it stops at once where the n-th write is not the n-th change.
-            storage.faults().add(Fault::new(&CHANGES, Effect::Eio).nth(n).for_ever());
+/// A disk that stops at its n-th change.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    n: u64,
+    /// What becomes of that one: done, or not, or half.
+    last: Effect,
+    /// Of a write: which of the writes it is.
+    write: u64,
+}
+
+impl Stop {
+    /// All stops among the changes that a whole run asked for, behind the first `skipped`.
+    fn all(faults: &Faults, skipped: u64) -> Vec<Self> {
+        let mut operations = faults.operations();
+        operations.retain(|operation| CHANGES.contains(&operation.kind));
+        let (mut n, mut write, mut stops) = (0, 0, Vec::new());
+        for operation in operations {
+            n += 1;
+            let is_write = operation.kind == OperationKind::Write;
+            write += u64::from(is_write);
+            let half = is_write.then_some(Effect::ShortWrite(operation.bytes / 2));
+            let lasts = [Some(Effect::Eio), Some(Effect::DoneThenEio), half];
+            stops.extend(lasts.into_iter().flatten().map(|last| Self { n, last, write }));
         }
-        _ => {
-            storage.faults().add(Fault::new(&CHANGES, last).nth(n));
-            storage.faults().add(Fault::new(&CHANGES, Effect::Eio).nth(n + 1).for_ever());
-        }
+        stops.retain(|stop| stop.n > skipped);
+        stops
     }
-    storage
+
+    fn storage(self, disk: &MemoryStorage) -> FaultyStorage<MemoryStorage> {
+        let storage = FaultyStorage::new(disk.clone());
+        let fault = if matches!(self.last, Effect::ShortWrite(_)) {
+            Fault::new(&[OperationKind::Write], self.last).nth(self.write)
+        } else {
+            Fault::new(&CHANGES, self.last).nth(self.n)
+        };
+        storage.faults().add(fault);
+        storage.faults().add(Fault::new(&CHANGES, Effect::Eio).nth(self.n + 1).for_ever());
+        storage
+    }
 }
 
 /// Changes that were asked for until now.
 fn changes(faults: &Faults) -> u64 {
     CHANGES.iter().map(|kind| faults.count(*kind)).sum()
 }
-
-const LASTS: [Effect; 3] = [Effect::Eio, Effect::DoneThenEio, Effect::ShortWrite(100)];
 
 #[test]
 fn a_kill_at_every_step_of_a_creation_leaves_nothing_or_a_journal() {
@@ -58,25 +80,23 @@ fn a_kill_at_every_step_of_a_creation_leaves_nothing_or_a_journal() {
     let mut whole = whole;
     drop(open_on(&mut whole, None, &options()).unwrap());
     let expected: Vec<String> = files_on(whole.inner()).into_keys().collect();
-    for n in 1..=changes(&faults) {
-        for last in LASTS {
-            let mut storage = dying(&MemoryStorage::new(), n, last);
-            let error = open_on(&mut storage, None, &options()).unwrap_err();
-            assert!(error.to_string().contains("annot"), "{error}");
-            let mut storage = storage.into_inner();
-            let mut journal = open_on(&mut storage, None, &options()).unwrap();
-            // Once the metadata has its name the ring is missing: the process died before it could
-            // write any record, but nobody can know that.
-            let case = journal.recovery.case;
-            assert!(matches!(case, "created" | "ring gone"), "{n} {last:?}: {case}");
-            assert_eq!(files_on(&storage).into_keys().collect::<Vec<_>>(), expected, "{n}");
-            // The preparer is late: the persister has what was made before.
-            fill_on(&mut journal, &mut storage, 0, 3);
-            persist_alone(&mut journal, &mut storage);
-            storage.cut_power(|_, _| PageFate::Old);
-            let journal = open_on(&mut storage, None, &rebooted()).unwrap();
-            assert_eq!(journal.recovery.last_index, 3, "{n} {last:?}");
-        }
+    for stop in Stop::all(&faults, 0) {
+        let mut storage = stop.storage(&MemoryStorage::new());
+        let error = open_on(&mut storage, None, &options()).unwrap_err();
+        assert!(error.to_string().contains("annot"), "{error}");
+        let mut storage = storage.into_inner();
+        let mut journal = open_on(&mut storage, None, &options()).unwrap();
+        // Once the metadata has its name the ring is missing: the process died before it could
+        // write any record, but nobody can know that.
+        let case = journal.recovery.case;
+        assert!(matches!(case, "created" | "ring gone"), "{stop:?}: {case}");
+        assert_eq!(files_on(&storage).into_keys().collect::<Vec<_>>(), expected, "{stop:?}");
+        // The preparer is late: the persister has what was made before.
+        fill_on(&mut journal, &mut storage, 0, 3);
+        persist_alone(&mut journal, &mut storage);
+        storage.cut_power(|_, _| PageFate::Old);
+        let journal = open_on(&mut storage, None, &rebooted()).unwrap();
+        assert_eq!(journal.recovery.last_index, 3, "{stop:?}");
     }
 }
 
@@ -108,44 +128,41 @@ fn a_kill_at_every_step_of_the_disk_loses_nothing() {
     let mut journal = open_on(&mut whole, Some(&before), &options()).unwrap();
     let opening = changes(whole.faults());
     work(&mut journal, &mut whole, 60);
-    let all = changes(whole.faults());
     assert!(whole.faults().count(OperationKind::Rename) >= 3, "segments are made on the way");
-    for n in opening + 1..=all {
-        for last in LASTS {
-            let mut storage = dying(&disk, n, last);
-            let mut journal = open_on(&mut storage, Some(&before), &options()).unwrap();
-            let count = work(&mut journal, &mut storage, 60);
-            assert!(journal.ring.marks().is_poisoned(), "{n} {last:?}");
-            let (index, durable) = (journal.ring.last_index(), journal.ring.marks().durable());
-            let ring = kill(journal);
-            let mut storage = storage.into_inner();
-            let dir = as_directory(&storage, Some(&ring));
-            assert_eq!(assert_records(dir.path(), count), ReadStop::End, "{n} {last:?}");
-            let mut journal = open_on(&mut storage, Some(&ring), &options()).unwrap();
-            let recovery = &journal.recovery;
-            assert_eq!((recovery.case, recovery.last_index), ("killed", index), "{n} {last:?}");
-            assert!(journal.ring.marks().durable() >= durable, "{n} {last:?}");
-            // The preparer is late: the persister has what was made before.
-            let mut more = 0;
-            while more < 90 && append(&mut journal.ring, count + more) {
-                more += 1;
-            }
-            persist_alone(&mut journal, &mut storage);
-            let mut cut = storage.clone();
-            cut.cut_power(|_, _| PageFate::Old);
-            let index = journal.ring.marks().durable_index();
-            let after = open_on(&mut cut, None, &rebooted()).unwrap();
-            assert!(after.recovery.last_index >= index, "{n} {last:?}: {:?}", after.recovery);
-            settle_on(&mut journal, &mut storage);
-            let count = count + more;
-            fill_on(&mut journal, &mut storage, count, count + 20);
-            settle_on(&mut journal, &mut storage);
-            // And everything is on the medium, names included.
-            storage.cut_power(|_, _| PageFate::Old);
-            let dir = as_directory(&storage, None);
-            assert_eq!(assert_records(dir.path(), count + 20), ReadStop::End, "{n} {last:?}");
-            common::assert_sums(dir.path());
+    for stop in Stop::all(whole.faults(), opening) {
+        let mut storage = stop.storage(&disk);
+        let mut journal = open_on(&mut storage, Some(&before), &options()).unwrap();
+        let count = work(&mut journal, &mut storage, 60);
+        assert!(journal.ring.marks().is_poisoned(), "{stop:?}");
+        let (index, durable) = (journal.ring.last_index(), journal.ring.marks().durable());
+        let ring = kill(journal);
+        let mut storage = storage.into_inner();
+        let dir = as_directory(&storage, Some(&ring));
+        assert_eq!(assert_records(dir.path(), count), ReadStop::End, "{stop:?}");
+        let mut journal = open_on(&mut storage, Some(&ring), &options()).unwrap();
+        let recovery = &journal.recovery;
+        assert_eq!((recovery.case, recovery.last_index), ("killed", index), "{stop:?}");
+        assert!(journal.ring.marks().durable() >= durable, "{stop:?}");
+        // The preparer is late: the persister has what was made before.
+        let mut more = 0;
+        while more < 90 && append(&mut journal.ring, count + more) {
+            more += 1;
         }
+        persist_alone(&mut journal, &mut storage);
+        let mut cut = storage.clone();
+        cut.cut_power(|_, _| PageFate::Old);
+        let index = journal.ring.marks().durable_index();
+        let after = open_on(&mut cut, None, &rebooted()).unwrap();
+        assert!(after.recovery.last_index >= index, "{stop:?}: {:?}", after.recovery);
+        settle_on(&mut journal, &mut storage);
+        let count = count + more;
+        fill_on(&mut journal, &mut storage, count, count + 20);
+        settle_on(&mut journal, &mut storage);
+        // And everything is on the medium, names included.
+        storage.cut_power(|_, _| PageFate::Old);
+        let dir = as_directory(&storage, None);
+        assert_eq!(assert_records(dir.path(), count + 20), ReadStop::End, "{stop:?}");
+        common::assert_sums(dir.path());
     }
 }
 
@@ -225,13 +242,12 @@ fn starts() -> Vec<Start> {
     starts
 }
 
-/// What is left of a start that stopped at its n-th change.
-fn stopped(start: &Start, n: u64, last: Effect) -> (MemoryStorage, u64) {
-    let mut storage = dying(&start.disk, n, last);
+/// What is left of a start that stopped.
+fn stopped(start: &Start, stop: Stop) -> MemoryStorage {
+    let mut storage = stop.storage(&start.disk);
     let opened = open_on(&mut storage, start.ring.as_deref(), &start.options);
-    assert!(opened.is_err(), "{} at {n}", start.label);
-    let changes = changes(storage.faults());
-    (storage.into_inner(), changes)
+    assert!(opened.is_err(), "{} at {stop:?}", start.label);
+    storage.into_inner()
 }
 
 #[test]
@@ -243,24 +259,22 @@ fn a_kill_at_every_step_of_a_start_is_harmless() {
         let (index, incarnation) = (journal.recovery.last_index, journal.recovery.incarnation);
         let mended = kill(journal);
         let rings = [start.ring.clone(), start.ring.as_ref().map(|_| mended)];
-        for n in 1..=changes(whole.faults()) {
-            for last in LASTS {
-                for ring in &rings {
-                    let (mut disk, _) = stopped(&start, n, last);
-                    let mut journal = open_on(&mut disk, ring.as_deref(), &start.options).unwrap();
-                    let recovery = &journal.recovery;
-                    let at = format!("{} at {n}, {last:?}: {}", start.label, recovery.case);
-                    assert_eq!(recovery.last_index, index, "{at}");
-                    let risen = recovery.incarnation - incarnation;
-                    assert!(risen <= u64::from(start.ring.is_none()), "{at}: {risen}");
-                    let is_suspect = journal.ring.label().suspect_incarnation != 0;
-                    assert_eq!(is_suspect, start.ring.is_none(), "{at}");
-                    fill_on(&mut journal, &mut disk, start.count, start.count + 9);
-                    settle_on(&mut journal, &mut disk);
-                    let dir = as_directory(&disk, None);
-                    assert_eq!(assert_records(dir.path(), start.count + 9), ReadStop::End);
-                    common::assert_sums(dir.path());
-                }
+        for stop in Stop::all(whole.faults(), 0) {
+            for ring in &rings {
+                let mut disk = stopped(&start, stop);
+                let mut journal = open_on(&mut disk, ring.as_deref(), &start.options).unwrap();
+                let recovery = &journal.recovery;
+                let at = format!("{} at {stop:?}: {}", start.label, recovery.case);
+                assert_eq!(recovery.last_index, index, "{at}");
+                let risen = recovery.incarnation - incarnation;
+                assert!(risen <= u64::from(start.ring.is_none()), "{at}: {risen}");
+                let is_suspect = journal.ring.label().suspect_incarnation != 0;
+                assert_eq!(is_suspect, start.ring.is_none(), "{at}");
+                fill_on(&mut journal, &mut disk, start.count, start.count + 9);
+                settle_on(&mut journal, &mut disk);
+                let dir = as_directory(&disk, None);
+                assert_eq!(assert_records(dir.path(), start.count + 9), ReadStop::End);
+                common::assert_sums(dir.path());
             }
         }
     }

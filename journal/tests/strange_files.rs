@@ -1,12 +1,12 @@
-//! A file is not the one that was written: a start says which file, what was expected and what came,
-//! and changes nothing. Accepted, the loss is told exactly, kept aside, and no start after it is
-//! troubled by it again.
+//! A file is not the one that was written: a start says which file, what was expected and what
+//! came, and changes nothing. Accepted, the loss is told exactly, kept aside, and no start after it
+//! is troubled by it again.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 mod common;
 
-use common::model::{Loss, Model, RING, Start, flip, get, put, seg};
+use common::model::{Loss, Model, Place, RING, Start, flip, get, put, seg};
 use common::{
     PAGE, SEGMENT, append, as_directory, files_on, fill_on, kill, open_on, options, rebooted,
     settle_on,
@@ -24,11 +24,11 @@ struct Row {
     damage: Damage,
     kind: RefusalKind,
     words: &'static [&'static str],
-    /// After a power cut: the segment at which the journal is cut, and whether what is behind is
-    /// whole. None: no loss of records can be accepted.
-    cut: Option<(usize, bool)>,
-    /// What it is with the ring of the same boot, which has the last four segments.
-    with_ring: Option<&'static str>,
+    /// After a power cut: the segment at which the journal is cut when the loss is accepted. None:
+    /// it cannot be.
+    cut: Option<usize>,
+    /// The ring of the same boot, which has the last four segments, makes it good.
+    is_healed: bool,
 }
 
 fn set_len(disk: &mut MemoryStorage, name: &str, len: usize) {
@@ -76,45 +76,45 @@ fn stale(number: usize, records: usize) -> Vec<u8> {
 #[rustfmt::skip]
 const ROWS: [Row; 20] = [
     Row { label: "the first missing", damage: |s, _| remove(&mut s.disk, &seg(0)),
-          kind: RefusalKind::SegmentMissing, words: &["journal-00000000.seg", "abababab", "journal-00000001.seg"], cut: None, with_ring: None },
+          kind: RefusalKind::SegmentMissing, words: &["journal-00000000.seg", "abababab", "journal-00000001.seg"], cut: None, is_healed: false },
     Row { label: "one missing", damage: |s, _| remove(&mut s.disk, &seg(2)),
-          kind: RefusalKind::SegmentMissing, words: &["journal-00000002.seg", "segment 2", "journal-00000003.seg"], cut: Some((2, true)), with_ring: None },
+          kind: RefusalKind::SegmentMissing, words: &["journal-00000002.seg", "segment 2", "journal-00000003.seg"], cut: Some(2), is_healed: false },
     Row { label: "the newest missing", damage: |s, _| remove(&mut s.disk, &seg(4)),
-          kind: RefusalKind::SegmentMissing, words: &["journal-00000004.seg", "segment 4"], cut: Some((4, true)), with_ring: None },
+          kind: RefusalKind::SegmentMissing, words: &["journal-00000004.seg", "segment 4"], cut: Some(4), is_healed: false },
     Row { label: "all missing", damage: |s, _| (0..7).for_each(|n| remove(&mut s.disk, &seg(n))),
-          kind: RefusalKind::SegmentMissing, words: &["journal-00000000.seg", "no segment at all"], cut: None, with_ring: None },
+          kind: RefusalKind::SegmentMissing, words: &["journal-00000000.seg", "no segment at all"], cut: None, is_healed: false },
     Row { label: "two swapped", damage: |s, _| swap(&mut s.disk, 1, 3),
-          kind: RefusalKind::SegmentMisplaced, words: &["journal-00000001.seg", "segment 1 expected", "segment 3 found"], cut: Some((1, true)), with_ring: None },
+          kind: RefusalKind::SegmentMisplaced, words: &["journal-00000001.seg", "segment 1 expected", "segment 3 found"], cut: Some(1), is_healed: false },
     Row { label: "one copied onto another", damage: |s, _| copy(&mut s.disk, 1, 3),
-          kind: RefusalKind::SegmentMisplaced, words: &["journal-00000003.seg", "segment 1 found"], cut: Some((3, true)), with_ring: None },
+          kind: RefusalKind::SegmentMisplaced, words: &["journal-00000003.seg", "segment 1 found"], cut: Some(3), is_healed: false },
     Row { label: "one copied behind the last", damage: |s, _| copy(&mut s.disk, 1, 7),
-          kind: RefusalKind::SegmentMisplaced, words: &["journal-00000007.seg", "segment 1 found"], cut: Some((5, true)), with_ring: None },
+          kind: RefusalKind::SegmentMisplaced, words: &["journal-00000007.seg", "segment 1 found"], cut: Some(5), is_healed: false },
     Row { label: "another journal's", damage: |s, _| put(&mut s.disk, &seg(3), &foreign(3)),
-          kind: RefusalKind::ForeignSegment, words: &["journal-00000003.seg", "abababab", "cdcdcdcd"], cut: Some((3, true)), with_ring: None },
+          kind: RefusalKind::ForeignSegment, words: &["journal-00000003.seg", "abababab", "cdcdcdcd"], cut: Some(3), is_healed: false },
     Row { label: "cut in its records", damage: |s, _| set_len(&mut s.disk, &seg(2), 9000),
-          kind: RefusalKind::SegmentLength, words: &["journal-00000002.seg", "12288 bytes", "9000 bytes"], cut: Some((2, false)), with_ring: None },
+          kind: RefusalKind::SegmentLength, words: &["journal-00000002.seg", "12288 bytes", "9000 bytes"], cut: Some(2), is_healed: false },
     Row { label: "cut in its header", damage: |s, _| set_len(&mut s.disk, &seg(2), 100),
-          kind: RefusalKind::SegmentDamaged, words: &["journal-00000002.seg", "100 bytes"], cut: Some((2, true)), with_ring: None },
+          kind: RefusalKind::SegmentDamaged, words: &["journal-00000002.seg", "100 bytes"], cut: Some(2), is_healed: false },
     Row { label: "cut to nothing", damage: |s, _| set_len(&mut s.disk, &seg(4), 0),
-          kind: RefusalKind::SegmentDamaged, words: &["journal-00000004.seg", "0 bytes"], cut: Some((4, true)), with_ring: None },
+          kind: RefusalKind::SegmentDamaged, words: &["journal-00000004.seg", "0 bytes"], cut: Some(4), is_healed: false },
     Row { label: "grown", damage: |s, _| set_len(&mut s.disk, &seg(1), 12_296),
-          kind: RefusalKind::SegmentLength, words: &["journal-00000001.seg", "12288 bytes", "12296 bytes"], cut: Some((1, true)), with_ring: None },
+          kind: RefusalKind::SegmentLength, words: &["journal-00000001.seg", "12288 bytes", "12296 bytes"], cut: Some(1), is_healed: false },
     Row { label: "the newest grown", damage: |s, _| set_len(&mut s.disk, &seg(4), 12_296),
-          kind: RefusalKind::SegmentLength, words: &["journal-00000004.seg", "12296 bytes"], cut: Some((4, true)), with_ring: None },
+          kind: RefusalKind::SegmentLength, words: &["journal-00000004.seg", "12296 bytes"], cut: Some(4), is_healed: false },
     Row { label: "an older copy", damage: |s, _| put(&mut s.disk, &seg(3), &stale(3, 100)),
-          kind: RefusalKind::Corrupt, words: &["journal-00000003.seg", "zeros found", "journal-00000004.seg"], cut: Some((3, false)), with_ring: Some("killed") },
+          kind: RefusalKind::Corrupt, words: &["journal-00000003.seg", "zeros found", "journal-00000004.seg"], cut: Some(3), is_healed: true },
     Row { label: "an older copy without records", damage: |s, _| put(&mut s.disk, &seg(3), &stale(3, 40)),
-          kind: RefusalKind::Corrupt, words: &["journal-00000003.seg", "journal-00000004.seg"], cut: Some((3, true)), with_ring: Some("killed") },
+          kind: RefusalKind::Corrupt, words: &["journal-00000003.seg", "journal-00000004.seg"], cut: Some(3), is_healed: true },
     Row { label: "metadata gone", damage: |s, _| remove(&mut s.disk, META_FILE),
-          kind: RefusalKind::MetadataMissing, words: &["journal.meta", "metadata file"], cut: None, with_ring: None },
+          kind: RefusalKind::MetadataMissing, words: &["journal.meta", "metadata file"], cut: None, is_healed: false },
     Row { label: "metadata cut to nothing", damage: |s, _| { s.disk.write_at(META_FILE, 0, &[0; 8192]).unwrap(); },
-          kind: RefusalKind::MetadataDamaged, words: &["journal.meta"], cut: None, with_ring: None },
+          kind: RefusalKind::MetadataDamaged, words: &["journal.meta"], cut: None, is_healed: false },
     Row { label: "another node", damage: |s, _| s.options.node_id = 8,
-          kind: RefusalKind::ForeignNode, words: &["journal.meta", "node 8 expected", "node 7 found"], cut: None, with_ring: None },
+          kind: RefusalKind::ForeignNode, words: &["journal.meta", "node 8 expected", "node 7 found"], cut: None, is_healed: false },
     Row { label: "another size", damage: |s, _| s.options.ring_bytes = 65_536,
-          kind: RefusalKind::RingBytesChanged, words: &["65536 bytes expected", "32768 bytes found"], cut: None, with_ring: None },
+          kind: RefusalKind::RingBytesChanged, words: &["65536 bytes expected", "32768 bytes found"], cut: None, is_healed: false },
     Row { label: "a copy", damage: |s, _| { let meta = get(&s.disk, META_FILE); put(&mut s.disk, META_FILE, &meta); },
-          kind: RefusalKind::Copied, words: &["journal.meta", "inode"], cut: None, with_ring: None },
+          kind: RefusalKind::Copied, words: &["journal.meta", "inode"], cut: None, is_healed: false },
 ];
 
 /// What the files must cost, by the model: records of whole files and what is in front of a cut.
@@ -122,7 +122,7 @@ fn expected_loss(model: &Model, start: &Start, kept: usize) -> Loss {
     let files = files_on(&start.disk);
     let whole = model.places[kept..].iter().filter(|place| {
         let is_in = |bytes: &Vec<u8>| bytes.windows(place.bytes.len()).any(|at| at == place.bytes);
-        files.iter().any(|(name, bytes)| name.ends_with(".seg") && is_in(bytes))
+        files.iter().any(|(name, bytes)| name.contains(".seg") && is_in(bytes))
     });
     let whole: Vec<usize> = whole.map(|place| place.position).collect();
     let last = whole.last().map_or(kept, |last| {
@@ -139,47 +139,31 @@ fn each_strange_file_is_refused_by_name() {
         let mut start = model.cut(row.label);
         (row.damage)(&mut start, &model);
         start.refused(row.kind, row.words);
-        let Some((segment, _)) = row.cut else {
+        let Some(segment) = row.cut else {
             start.options.accept_loss = true;
             let refusal = start.refused(row.kind, row.words);
             assert!(!refusal.way_out().contains("--accept-loss"), "{}", row.label);
             continue;
         };
         // The chain ends in front of the segment, or inside an older copy of it.
-        let mut chain = start.disk.clone();
-        let kept = if row.kind == RefusalKind::Corrupt {
-            let bytes = get(&chain, &seg(segment));
-            model
-                .places
-                .iter()
-                .take_while(|place| {
-                    place.segment() < segment
-                        || place.segment() == segment
-                            && bytes[place.offset()..][..place.bytes.len()] == place.bytes
-                })
-                .count()
-        } else {
-            model.places[..model.in_ring_alone]
-                .iter()
-                .take_while(|place| place.segment() < segment)
-                .count()
+        let older = (row.kind == RefusalKind::Corrupt).then(|| get(&start.disk, &seg(segment)));
+        let is_kept = |place: &&Place| {
+            let is_there = |bytes: &Vec<u8>| bytes[place.offset()..].starts_with(&place.bytes);
+            place.segment() < segment
+                || place.segment() == segment && older.as_ref().is_some_and(is_there)
         };
-        chain.sync_names().unwrap();
+        let kept = model.places[..model.in_ring_alone].iter().take_while(is_kept).count();
         start.accepts(&model, kept, expected_loss(&model, &start, kept));
         // With the ring all that was in it is there, and nothing is lost.
-        let with_ring =
-            Start { ring: Some(model.ring.clone()), options: options(), ..start.clone() };
-        match row.with_ring {
-            Some(case) => with_ring.opens(&model, case, model.places.len()),
-            None => {
-                with_ring.refused(row.kind, row.words);
-                let in_ring = model.places[model.oldest_in_ring()].segment();
-                if segment > in_ring {
-                    let accepting = JournalOptions { accept_loss: true, ..options() };
-                    let with_ring = Start { options: accepting, ..with_ring };
-                    with_ring.opens(&model, "killed", model.places.len());
-                }
-            }
+        let ring = Some(model.ring.clone());
+        let mut with_ring = Start { ring, options: options(), ..start };
+        if !row.is_healed {
+            with_ring.refused(row.kind, row.words);
+            with_ring.options.accept_loss = true;
+        }
+        let in_ring = model.places[model.oldest_in_ring()].segment();
+        if row.is_healed || segment > in_ring {
+            with_ring.opens(&model, "killed", model.places.len());
         }
     }
 }

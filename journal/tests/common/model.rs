@@ -179,21 +179,21 @@ impl Start {
         let count = model.count(kept);
         fill_on(&mut journal, &mut disk, count, count + 5);
         settle_on(&mut journal, &mut disk);
-        self.holds(disk, journal, count + 5);
+        self.holds(&disk, journal, count + 5);
     }
 
     /// The records are there, for a reader and for a start after a power cut.
-    pub fn holds(&self, disk: MemoryStorage, journal: journal::Journal, count: usize) {
+    pub fn holds(&self, disk: &MemoryStorage, journal: journal::Journal, count: usize) {
         journal.ring.assert_chain();
         let ring = kill(journal);
-        let dir = as_directory(&disk, Some(&ring));
+        let dir = as_directory(disk, Some(&ring));
         assert_eq!(super::assert_records(dir.path(), count), ReadStop::End, "{}", self.label);
         super::assert_sums(dir.path());
     }
 
     /// With the loss accepted it opens with the first `kept` records, tells what is lost, keeps
     /// that aside, goes on, and stops and starts as if nothing had been.
-    pub fn accepts(&self, model: &Model, kept: usize, loss: Loss) {
+    pub fn accepts(&self, model: &Model, kept: usize, cost: Loss) {
         let label = &self.label;
         let mut disk = self.disk.clone();
         let accepting = JournalOptions { accept_loss: true, ..self.options.clone() };
@@ -201,18 +201,18 @@ impl Start {
             .unwrap_or_else(|error| panic!("{label}: {error}"));
         let recovery = journal.recovery.clone();
         let lost = recovery.accepted.unwrap();
-        let found = Loss {
+        let told = Loss {
             first: lost.first_index,
             last_known: lost.last_known_index,
             whole: lost.whole_records,
         };
-        assert_eq!((recovery.case, found), ("loss accepted", loss), "{label}");
+        assert_eq!((recovery.case, told), ("loss accepted", cost), "{label}");
         assert_eq!(recovery.last_index, kept as u64, "{label}");
         let change = recovery.incarnation_changed;
         assert_eq!(change, Some(IncarnationChange::AcceptedLoss), "{label}");
         let suspect = recovery.suspect.unwrap();
         assert_eq!(suspect.after_index, kept as u64, "{label}");
-        assert!(suspect.to_index >= loss.last_known, "{label}");
+        assert!(suspect.to_index >= cost.last_known, "{label}");
         let incarnation = recovery.incarnation;
         assert_eq!(journal.ring.label().suspect_incarnation, incarnation, "{label}");
         self.is_kept_aside(model, &files_on(&disk), &lost);
@@ -234,24 +234,25 @@ impl Start {
         let journal = open_on(&mut disk, None, plain).unwrap();
         assert_eq!(journal.recovery.case, "clean stop", "{label}");
         assert_eq!(journal.recovery.incarnation, incarnation, "{label}");
-        self.holds(disk, journal, count + 40);
+        self.holds(&disk, journal, count + 40);
     }
 
     /// The bytes of every whole record that is lost are in a side file.
     pub fn is_kept_aside(&self, model: &Model, files: &Files, lost: &journal::Lost) {
         for side in &lost.side_files {
-            assert!(files.contains_key(side.to_str().unwrap()), "{}: {side:?}", self.label);
+            let name = side.to_str().unwrap();
+            assert!(files.contains_key(name), "{}: {name}", self.label);
         }
         let side: Vec<u8> =
             lost.side_files.iter().flat_map(|f| &files[f.to_str().unwrap()]).copied().collect();
         let first = usize::try_from(lost.first_index - 1).unwrap();
-        let last = usize::try_from(lost.last_known_index).unwrap();
-        let behind = &model.places[first..last];
+        let end = usize::try_from(lost.last_known_index).unwrap();
+        let behind = &model.places[first..end];
         let is_there =
             |place: &&Place| side.windows(place.bytes.len()).any(|bytes| bytes == place.bytes);
         if behind.len() < 40 {
-            let whole = behind.iter().filter(is_there).count() as u64;
-            assert_eq!(whole, lost.whole_records, "{}: {lost:?}", self.label);
+            let found = behind.iter().filter(is_there).count() as u64;
+            assert_eq!(found, lost.whole_records, "{}: {lost:?}", self.label);
         } else if lost.whole_records > 0 {
             assert!(is_there(&&behind[behind.len() - 1]), "{}: the last is kept", self.label);
         }
