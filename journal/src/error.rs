@@ -119,6 +119,22 @@ pub struct Refusal {
     pub expected: String,
     /// What was there.
     pub found: String,
+    /// Something whole is in front of the fault, so that going on without the rest is possible.
+    pub has_front: bool,
+}
+
+impl Refusal {
+    /// What an operator can do.
+    #[must_use]
+    pub const fn way_out(&self) -> &'static str {
+        if self.kind.is_acceptable() && !self.has_front {
+            "Nothing was changed. Restore the file from a copy. There is nothing whole in front of \
+             it to go on with: if there is no copy, move the directory away and start with an \
+             empty one; what it held is then lost."
+        } else {
+            self.kind.way_out()
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -127,7 +143,7 @@ impl fmt::Display for Refusal {
         if let Some(offset) = self.offset {
             write!(f, " at byte {offset}")?;
         }
-        let (what, way_out) = (self.kind.what(), self.kind.way_out());
+        let (what, way_out) = (self.kind.what(), self.way_out());
         write!(f, ": {what}: {} expected, {} found. {way_out}", self.expected, self.found)
     }
 }
@@ -240,8 +256,9 @@ impl RefusalKind {
                 "Set the size of the ring back; a journal's segments cannot change theirs."
             }
             Self::Copied => {
-                "If the original will never run again, accept the copy (--accept-copy): it \
-                 continues under a new incarnation. Otherwise start with the original directory."
+                "If the original will never run again, accept the copy (--accept-copy): it takes \
+                 the original's ring, where that is still in memory, and continues under a new \
+                 incarnation. Otherwise start with the original directory."
             }
             Self::MetadataOlder => "Put the files that belong together back into the directory.",
             Self::MetadataMissing | Self::MetadataDamaged => {

@@ -35,7 +35,7 @@ pub(crate) const RING_SLOTS: [u64; 2] = [0, 2048];
 /// Side files of one index: a kill while one is written leaves it, and the next takes a new name.
 const SIDE_FILES_MAX: u32 = 1000;
 /// Bytes copied at once.
-const COPY_BYTES: u64 = 1 << 20;
+pub(crate) const COPY_BYTES: u64 = 1 << 20;
 
 /// The metadata file, and the slot that holds the newest label.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub(crate) fn write_slot(
     storage.sync(name)
 }
 
-/// Reads both slots of a file; a slot beyond the file's end is no slot. `None`: no file.
+/// Reads both slots of a file; a slot beyond the file's end is a damaged one. `None`: no file.
 pub(crate) fn read_labels(
     storage: &dyn Storage,
     name: &str,
@@ -79,7 +79,7 @@ pub(crate) fn read_labels(
     let mut labels = [[0; LABEL_BYTES]; 2];
     for (slot, label) in slots.into_iter().zip(&mut labels) {
         match storage.read_at(name, slot, label) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => *label = [0; LABEL_BYTES],
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => *label = [0xff; LABEL_BYTES],
             result => result?,
         }
     }

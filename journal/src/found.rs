@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::error::{JournalError, Refusal, RefusalKind};
-use crate::files::{META_FILE, META_SLOTS, read_labels};
+use crate::files::{META_FILE, META_SLOTS, RING_FILE, read_labels};
 use crate::hot::{FoundRing, RingPlace};
 use crate::identity::{IdentityFacts, Meta, RingFound, Segments};
-use crate::label::{FORMAT_VERSION, Label, Labelled, META_MAGIC};
+use crate::label::{FORMAT_VERSION, Label, Labelled, META_MAGIC, Uuid};
 use crate::open::JournalOptions;
 use crate::position::Geometry;
 use crate::ring::HEADER_PAGE_BYTES;
@@ -33,7 +33,7 @@ pub(crate) struct Found {
     segments: Vec<FoundSegment>,
     /// Without metadata: whether all segments are zeros behind their headers.
     is_unused: bool,
-    /// `None` where it is not needed, or there is none.
+    /// Also where it is not needed.
     pub(crate) ring: Option<FoundRing>,
 }
 
@@ -73,10 +73,23 @@ impl Found {
                 }
             }
         }
-        if let Some(label) = found.label().filter(|label| !label.is_stopped) {
+        if let Some(label) = found.label() {
             found.ring = place.look(&label)?;
+            found.doubt(&label);
         }
         Ok(found)
+    }
+
+    /// Takes back what an older label says and a newer one may have changed: a ring with a later
+    /// label was made after the stop, and nobody knows what a damaged slot said.
+    fn doubt(&mut self, label: &Label) {
+        let ring = self.ring.as_ref().map(|ring| &ring.labelled);
+        let is_outrun = matches!(ring, Some(Labelled::Good(ring, _))
+            if ring.journal_uuid == label.journal_uuid && ring.generation > label.generation);
+        if let Some(Labelled::Good(label, _)) = &mut self.meta {
+            label.is_stopped &= !is_outrun && !label.is_beside_damage;
+            label.acks_durable &= !label.is_beside_damage;
+        }
     }
 
     /// The metadata's label, where it is good.
@@ -85,11 +98,6 @@ impl Found {
             Some(Labelled::Good(label, _)) => Some(label.clone()),
             Some(Labelled::Damaged | Labelled::OtherVersion(_)) | None => None,
         }
-    }
-
-    /// Numbers of all files with a segment's name.
-    pub(crate) fn segment_numbers(&self) -> impl Iterator<Item = u64> + '_ {
-        self.segments.iter().map(|segment| segment.number)
     }
 
     /// How many segments from the first on are what they should be.
@@ -113,7 +121,7 @@ impl Found {
         }
     }
 
-    pub(crate) fn facts(&self, options: &JournalOptions) -> IdentityFacts {
+    pub(crate) fn facts(&self, options: &JournalOptions, boot_id: Uuid) -> IdentityFacts {
         let meta = self.label().unwrap_or_default();
         let (fault, good) = self.fault();
         let segments = match (self.is_unused, fault) {
@@ -140,7 +148,7 @@ impl Found {
                 Some(Labelled::Good(..)) => Meta::Good,
             },
             segments,
-            ring: self.ring_found(&meta),
+            ring: self.ring_found(&meta, boot_id),
             same_node: meta.node_id == options.node_id,
             meta_current: self.segments.iter().all(is_current) && ring_is_current,
             same_size: meta.ring_bytes == options.ring_bytes,
@@ -150,23 +158,57 @@ impl Found {
         }
     }
 
-    fn ring_found(&self, meta: &Label) -> RingFound {
-        if meta.is_stopped || self.label().is_none() {
-            return RingFound::NotNeeded;
-        }
-        let Some(ring) = &self.ring else { return RingFound::Absent };
-        match &ring.labelled {
-            Labelled::Damaged => RingFound::Damaged,
-            Labelled::OtherVersion(_) => RingFound::OtherVersion,
+    fn ring_found(&self, meta: &Label, boot_id: Uuid) -> RingFound {
+        let Some(ring) = self.ring.as_ref().filter(|_| self.label().is_some()) else {
+            return RingFound::Absent;
+        };
+        let found = match &ring.labelled {
             Labelled::Good(label, _) if label.journal_uuid != meta.journal_uuid => {
-                RingFound::Foreign
+                return RingFound::Foreign;
             }
+            Labelled::OtherVersion(_) => RingFound::OtherVersion,
+            Labelled::Damaged => RingFound::Damaged,
             Labelled::Good(label, _) => {
                 let is_whole = label.ring_bytes == meta.ring_bytes
                     && ring.len == HEADER_PAGE_BYTES + label.ring_bytes;
                 if is_whole { RingFound::Good } else { RingFound::WrongLength }
             }
+        };
+        if meta.is_stopped {
+            return RingFound::NotNeeded;
         }
+        // Nobody waited for the disk to have it: after a power cut it may be anything.
+        let is_bad = matches!(found, RingFound::Damaged | RingFound::WrongLength);
+        if is_bad && meta.boot_id != boot_id { RingFound::Absent } else { found }
+    }
+
+    /// Whether the ring that was found is one that an operator had to accept as lost.
+    pub(crate) fn is_ring_faulty(&self, boot_id: Uuid) -> bool {
+        let meta = self.label().unwrap_or_default();
+        match self.ring_found(&meta, boot_id) {
+            RingFound::WrongLength | RingFound::Damaged | RingFound::Foreign => true,
+            RingFound::Absent
+            | RingFound::NotNeeded
+            | RingFound::Good
+            | RingFound::OtherVersion => false,
+        }
+    }
+
+    /// Whether a ring is another journal's.
+    pub(crate) fn is_foreign(&self, ring: &FoundRing) -> bool {
+        let uuid = self.label().unwrap_or_default().journal_uuid;
+        matches!(&ring.labelled, Labelled::Good(label, _) if label.journal_uuid != uuid)
+    }
+
+    /// Segments from the first faulty one on, and whether each is of this journal.
+    pub(crate) fn faulty_segments(&self) -> impl Iterator<Item = (u64, bool)> + '_ {
+        let (good, uuid) = (self.good_count(), self.label().unwrap_or_default().journal_uuid);
+        let is_ours = move |segment: &FoundSegment| match segment.labelled {
+            SegmentLabelled::Good(label) => label.journal_uuid == uuid,
+            SegmentLabelled::Damaged | SegmentLabelled::OtherVersion(_) => true,
+        };
+        let faulty = self.segments.iter().filter(move |segment| segment.number >= good);
+        faulty.map(move |segment| (segment.number, is_ours(segment)))
     }
 
     pub(crate) fn refusal(&self, kind: RefusalKind, options: &JournalOptions) -> JournalError {
@@ -204,7 +246,7 @@ impl Found {
             | RefusalKind::RingLength
             | RefusalKind::ForeignRing => {
                 let Some(ring) = &self.ring else { unreachable!("a ring was found") };
-                path = ring.path.clone().unwrap_or_default();
+                path = ring.path.clone().unwrap_or_else(|| self.dir.join(RING_FILE));
                 match (kind, &ring.labelled) {
                     (RefusalKind::RingVersion, labelled) => (ours(), version(Some(labelled))),
                     (RefusalKind::ForeignRing, Labelled::Good(label, _)) => (
@@ -231,7 +273,8 @@ impl Found {
                 unreachable!("refused by the scan, not by the labels")
             }
         };
-        Box::new(Refusal { kind, path, offset: None, expected, found }).into()
+        let has_front = self.good_count() > 0;
+        Box::new(Refusal { kind, path, offset: None, expected, found, has_front }).into()
     }
 
     fn incarnation_max(&self) -> u64 {

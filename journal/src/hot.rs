@@ -85,6 +85,20 @@ impl RingPlace {
         }
     }
 
+    /// All bytes of a ring that was found and cannot be used. One that is in use is refused.
+    pub(crate) fn read(&self, found: &FoundRing) -> Result<Vec<u8>, JournalError> {
+        match (self, &found.path) {
+            (_, _) if found.len == 0 => Ok(Vec::new()),
+            (Self::Memory(region), _) => {
+                Ok(region.as_ref().map_or_else(Vec::new, |region| region.bytes().to_vec()))
+            }
+            (Self::Directory { .. }, Some(path)) => {
+                Ok(Region::map_file(path, found.len, false)?.bytes().to_vec())
+            }
+            (Self::Directory { .. }, None) => unreachable!("a file has a path"),
+        }
+    }
+
     /// Makes a ring file of `len` bytes, zeros.
     pub(crate) fn make(&mut self, uuid: Uuid, len: u64) -> Result<MadeRing, JournalError> {
         let (hot, data) = match self {
@@ -109,6 +123,15 @@ impl RingPlace {
         let region = Region::map_file(&path, len, true)?;
         let note = note.or_else(|| (!is_in_memory(data)).then(|| not_in_memory(data)));
         Ok(MadeRing { region, path: Some(path), note })
+    }
+
+    /// Removes the ring of a journal that nobody will open: only a creation that was cut short had
+    /// its name.
+    pub(crate) fn remove_of(&mut self, uuid: Uuid) -> Result<(), JournalError> {
+        match self {
+            Self::Directory { hot: Some(hot), .. } => remove(&hot.join(ring_file(uuid))),
+            Self::Directory { hot: None, .. } | Self::Memory(_) => Ok(()),
+        }
     }
 
     /// Removes a ring that is not needed any more.

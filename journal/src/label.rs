@@ -8,7 +8,9 @@
 //!
 //! A label is rewritten in place while a kill may fall at any byte. So each file has two slots and
 //! a write takes the one that does not hold the newest label: at every moment one slot is whole.
-//! The newest of the slots with a matching checksum counts.
+//! The newest of the slots with a matching checksum counts. Beside a slot that is neither empty nor
+//! whole, what only the newest label could say is not believed: that the writer stopped, that it
+//! acknowledged only what was on the disk.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -75,6 +77,8 @@ pub struct Label {
     pub suspect_incarnation: u64,
     /// Where the ring is.
     pub ring_path: String,
+    /// Not stored: the other slot is damaged, and may have held a newer label.
+    pub is_beside_damage: bool,
 }
 
 /// What two slots say together.
@@ -174,7 +178,15 @@ pub(crate) fn newest(slots: [&[u8]; 2], magic: [u8; 8]) -> Labelled {
             answer = Labelled::Good(label, place);
         }
     }
+    if let Labelled::Good(label, place) = &mut answer {
+        let other = slots[1 - *place];
+        label.is_beside_damage = !is_zero(other) && decode_whole(other, magic).is_none();
+    }
     answer
+}
+
+fn decode_whole(bytes: &[u8], magic: [u8; 8]) -> Option<Label> {
+    version_of(bytes, magic).and_then(|_| decode(bytes))
 }
 
 /// The version of a slot whose checksum matches; version 1 had slots of 128 bytes.
@@ -209,6 +221,7 @@ fn decode(bytes: &[u8]) -> Option<Label> {
         acks_durable: slot.acks_durable == 1,
         suspect_incarnation: slot.suspect_incarnation.get(),
         ring_path: String::from_utf8_lossy(path).into_owned(),
+        is_beside_damage: false,
     })
 }
 
@@ -244,7 +257,12 @@ mod tests {
             acks_durable: true,
             suspect_incarnation: 3,
             ring_path: "/dev/shm/tidegate-11".to_owned(),
+            is_beside_damage: false,
         }
+    }
+
+    fn beside_damage(label: Label) -> Label {
+        Label { is_beside_damage: true, ..label }
     }
 
     /// A slot of another version, whole.
@@ -273,7 +291,7 @@ mod tests {
             ("first", [&old[..], &none], Labelled::Good(label(1), 0)),
             ("newer second", [&old, &new], Labelled::Good(label(2), 1)),
             ("newer first", [&new, &old], Labelled::Good(label(2), 0)),
-            ("newer torn", [&old, &torn], Labelled::Good(label(1), 0)),
+            ("newer torn", [&old, &torn], Labelled::Good(beside_damage(label(1)), 0)),
             ("nothing", [&none, &none], Labelled::Damaged),
             ("only torn", [&torn, &none], Labelled::Damaged),
             ("other file", [&meta, &none], Labelled::Damaged),

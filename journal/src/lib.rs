@@ -9,6 +9,7 @@
 //! `README.md` of this crate draws every format byte by byte and lists what a crash can leave.
 
 mod bytes;
+mod create;
 mod error;
 mod files;
 mod found;
@@ -16,6 +17,7 @@ mod hot;
 mod identity;
 mod label;
 mod lock;
+mod mend;
 mod open;
 mod persist;
 mod position;

@@ -11,28 +11,25 @@
 //! Opening (`reopen.rs`): lock, look, scan; nothing changes up to here, so a refusal leaves all as
 //! it was. Stopping: everything to the disk, the mark, and then the ring is not needed and goes.
 
-use std::io::{Error, ErrorKind};
+use std::io::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use crate::create::create;
 use crate::error::JournalError;
-use crate::files::{META_FILE, META_FILE_BYTES, META_FILE_NEW, MetaFile, write_slot};
+use crate::files::META_FILE;
 use crate::found::Found;
-use crate::hot::{self, RingPlace, write_header};
+use crate::hot::{self, RingPlace};
 use crate::identity::Identity;
-use crate::label::{Label, Uuid};
+use crate::label::Uuid;
 use crate::lock::DirectoryLock;
 use crate::persist::{Persisted, Persister};
-use crate::position::{Geometry, Position};
+use crate::position::Geometry;
 use crate::prepare::{Prepared, Preparer};
 use crate::recover::Recovery;
 use crate::region::Region;
 use crate::reopen::reopen;
-use crate::ring::{HEADER_PAGE_BYTES, Ring, RingParts};
-use crate::scan::Tip;
-use crate::segment::{segment_file, sums_file};
+use crate::ring::Ring;
 use crate::storage::{DirStorage, Storage};
-use crate::watermarks::Watermarks;
 
 /// How a journal is created or opened.
 #[derive(Clone, Debug)]
@@ -270,7 +267,7 @@ fn begin(context: Context<'_>, wanted: Wanted) -> Result<Journal, JournalError> 
     let geometry = Geometry::new(options.ring_bytes)
         .ok_or(JournalError::RingBytes { found: options.ring_bytes })?;
     let found = Found::look(&context.dir, context.storage, &context.place)?;
-    match found.facts(options).judge().verdict() {
+    match found.facts(options, context.boot_id).judge().verdict() {
         Identity::Create | Identity::CreateAgain if wanted == Wanted::Present => {
             Err(JournalError::NoJournal { dir: context.dir })
         }
@@ -281,116 +278,6 @@ fn begin(context: Context<'_>, wanted: Wanted) -> Result<Journal, JournalError> 
         Identity::Open(copy) => reopen(context, found, geometry, copy),
         Identity::Refuse(kind) => Err(found.refusal(kind, options)),
     }
-}
-
-fn create(
-    mut context: Context<'_>,
-    found: &Found,
-    geometry: Geometry,
-) -> Result<Journal, JournalError> {
-    for number in found.segment_numbers() {
-        for name in [segment_file(number), sums_file(number)] {
-            remove(&mut context, &name)?;
-        }
-    }
-    remove(&mut context, META_FILE_NEW)?;
-    let Context { dir, storage, mut place, options, boot_id, lock } = context;
-    let io = |name: &str, doing| JournalError::io_owned(dir.join(name), doing);
-    let journal_uuid = options.journal_uuid.map_or_else(|| draw_uuid(&dir), Ok)?;
-    let made = place.make(journal_uuid, HEADER_PAGE_BYTES + geometry.ring_bytes())?;
-    storage
-        .create(META_FILE_NEW, META_FILE_BYTES)
-        .map_err(io(META_FILE_NEW, "make the metadata"))?;
-    let meta_id = storage.id(META_FILE_NEW).map_err(io(META_FILE_NEW, "read its inode"))?;
-    let label = Label {
-        generation: 1,
-        journal_uuid,
-        boot_id,
-        incarnation: first_incarnation(journal_uuid),
-        ring_bytes: geometry.ring_bytes(),
-        file_id: meta_id.unwrap_or(0),
-        node_id: options.node_id,
-        acks_durable: options.acks_durable,
-        ring_path: made.path.as_ref().map_or_else(String::new, |p| p.display().to_string()),
-        ..Label::default()
-    };
-    let mut region = made.region;
-    write_header(&mut region, 0, &label);
-    let marks = Arc::new(Watermarks::default());
-    let low = options.space_low_water;
-    let mut preparer = Preparer::new(Arc::clone(&marks), geometry, label.clone(), 0, low);
-    let named = prepare_one(storage, &dir, &mut preparer, &marks).and_then(|()| {
-        write_slot(storage, META_FILE_NEW, 0, &label)
-            .and_then(|()| storage.rename(META_FILE_NEW, META_FILE))
-            .and_then(|()| storage.sync_names())
-            .map_err(io(META_FILE, "write it"))
-    });
-    if let Err(error) = named {
-        // Nobody would find this ring again: its name is in no metadata.
-        drop(region);
-        made.path.as_deref().map_or(Ok(()), hot::remove)?;
-        return Err(error);
-    }
-    if options.lock_memory {
-        region.lock_memory();
-    }
-    let recovery = Recovery::created(label.incarnation, region.is_locked(), made.note);
-    let end = (Position::ZERO, Tip::default());
-    let meta = MetaFile { label: label.clone(), slot: 0 };
-    let persister = Persister::new(storage, Arc::clone(&marks), geometry, end, meta, lock)
-        .map_err(io(&segment_file(0), "read it"))?;
-    let ring = Ring::from_parts(RingParts {
-        region,
-        geometry,
-        made_at: Position::ZERO,
-        head: Position::ZERO,
-        tip: Tip::default(),
-        label,
-        marks,
-        path: made.path,
-    });
-    Ok(Journal { ring, persister, preparer, recovery })
-}
-
-/// Makes the first segment, so that there is always one to write to.
-fn prepare_one(
-    storage: &mut dyn Storage,
-    dir: &Path,
-    preparer: &mut Preparer,
-    marks: &Watermarks,
-) -> Result<(), JournalError> {
-    while marks.prepared() == 0 {
-        match preparer.step(storage) {
-            Prepared::Piece | Prepared::Nothing => {}
-            Prepared::NoRoom => {
-                let full = Error::from(ErrorKind::StorageFull);
-                let path = dir.join(segment_file(0));
-                return Err(JournalError::io_owned(path, "make the first segment")(full));
-            }
-            Prepared::Poisoned => {
-                let poison = marks.poison().cloned();
-                let Some(poison) = poison else { unreachable!("a poisoned journal knows why") };
-                return Err(JournalError::Poisoned(poison));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn remove(context: &mut Context<'_>, name: &str) -> Result<(), JournalError> {
-    match context.storage.remove(name) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(context.io(name, "remove it")(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn draw_uuid(dir: &Path) -> Result<Uuid, JournalError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| JournalError::io(dir, "draw a uuid")(Error::other(error.to_string())))?;
-    Ok(Uuid(bytes))
 }
 
 /// The kernel draws a new one at each start of the machine.

@@ -199,21 +199,27 @@ fn check(
     Ok((tip, to_u64(at)))
 }
 
-/// Takes back what slots of a segment tell of places behind `head`, where the journal was cut.
-pub(crate) fn clear_slots(
+/// Takes back what the slots of a segment tell.
+pub(crate) fn clear_slots(storage: &mut dyn Storage, segment: u64) -> io::Result<()> {
+    if read_slots(storage, segment)? == [None; 2] {
+        return Ok(());
+    }
+    let name = segment_file(segment);
+    for place in DURABLE_SLOTS {
+        storage.write_at(&name, place, &[0; crate::segment::DURABLE_BYTES])?;
+    }
+    storage.sync(&name)
+}
+
+/// Writes a value that is on the disk into a slot and waits for it.
+pub(crate) fn write_slot(
     storage: &mut dyn Storage,
     segment: u64,
-    head: Position,
+    durable: Durable,
 ) -> io::Result<()> {
-    let found = read_slots(storage, segment)?;
     let name = segment_file(segment);
-    for (place, slot) in DURABLE_SLOTS.into_iter().zip(found) {
-        if slot.is_some_and(|durable| durable.position > head) {
-            storage.write_at(&name, place, &[0; crate::segment::DURABLE_BYTES])?;
-            storage.sync(&name)?;
-        }
-    }
-    Ok(())
+    storage.write_at(&name, DURABLE_SLOTS[0], &durable.encode())?;
+    storage.sync(&name)
 }
 
 /// The slot of a segment that does not hold its newest durable value.

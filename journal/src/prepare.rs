@@ -49,7 +49,7 @@ pub struct Preparer {
     next: u64,
     /// Bytes of it that are written, once it is begun.
     written: Option<u64>,
-    /// The last attempt found no room, whatever the disk says is free: a quota, a reserve.
+    /// The disk refused room that it said it had: a quota, or what a file system keeps for itself.
     is_refused: bool,
     /// Free bytes below which the disk counts as full.
     low_water: u64,
@@ -109,7 +109,7 @@ impl Preparer {
         let is_needed = self.is_needed();
         if free < self.low_water || (is_needed && !has_room) {
             self.marks.set_space_short(true);
-        } else if free >= self.low_water.saturating_mul(2) && !self.is_refused {
+        } else if !self.is_refused && free >= self.low_water.saturating_mul(2) {
             self.marks.set_space_short(false);
         }
         Ok(has_room)
@@ -148,12 +148,16 @@ impl Preparer {
         let Some(label) = SegmentLabel::of(&self.label, self.next) else {
             unreachable!("the label's ring has a size that a ring can have");
         };
-        storage.write_at(&new, 0, &label.encode()).map_err(poison(&new, "write its header"))?;
-        storage.sync(&new).map_err(poison(&new, "sync it"))?;
-        storage.sync(&sums).map_err(poison(&sums, "sync it"))?;
-        storage.rename(&new, &name).map_err(poison(&new, "name it"))?;
+        let named = storage
+            .write_at(&new, 0, &label.encode())
+            .and_then(|()| storage.sync(&new))
+            .and_then(|()| storage.sync(&sums))
+            .and_then(|()| storage.rename(&new, &name));
+        if let Err(error) = named {
+            return self.give_up(storage, &new, "finish it", error);
+        }
         storage.sync_names().map_err(poison(&name, "sync its name"))?;
-        self.written = None;
+        (self.written, self.is_refused) = (None, false);
         self.next += 1;
         self.marks.set_prepared(self.next);
         Ok(Prepared::Piece)
@@ -179,7 +183,6 @@ impl Preparer {
             .and_then(|()| storage.create(sums, sums_bytes(self.geometry)));
         match made {
             Ok(()) => {
-                self.is_refused = false;
                 // The header page is written last.
                 self.written = Some(SEGMENT_HEADER_BYTES);
                 Ok(Prepared::Piece)
@@ -202,8 +205,10 @@ impl Preparer {
         }
         (self.written, self.is_refused) = (None, true);
         self.marks.set_space_short(true);
-        // Its room is wanted; a file that cannot even be removed is met again by the next attempt.
-        let _ = storage.remove(new);
+        // Their room is wanted; one that cannot even be removed is met again by the next attempt.
+        for name in [new, &sums_file(self.next)] {
+            let _ = storage.remove(name);
+        }
         Ok(Prepared::NoRoom)
     }
 }

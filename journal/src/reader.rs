@@ -423,5 +423,5 @@ impl RingTap {
 }
 
 fn refuse(kind: RefusalKind, path: PathBuf, expected: String, found: String) -> JournalError {
-    Box::new(Refusal { kind, path, offset: None, expected, found }).into()
+    Box::new(Refusal { kind, path, offset: None, expected, found, has_front: true }).into()
 }

@@ -57,6 +57,9 @@ pub struct Recovery {
     pub torn: Option<Torn>,
     /// What was dropped because the operator accepted it.
     pub accepted: Option<Lost>,
+    /// Whole files that were not to be used and were given away, because the operator accepted it;
+    /// if nothing is `accepted` as lost, all their records were found elsewhere.
+    pub set_aside: Vec<PathBuf>,
     /// Acknowledged records may be missing: above which index.
     pub suspect: Option<Suspect>,
     /// Incarnation the journal now runs under.
@@ -73,7 +76,7 @@ pub struct Recovery {
 
 impl Recovery {
     /// Of a journal that was just made.
-    pub(crate) const fn created(
+    pub(crate) fn created(
         incarnation: u64,
         memory_locked: bool,
         ring_note: Option<String>,
@@ -86,6 +89,7 @@ impl Recovery {
             durable_index: 0,
             torn: None,
             accepted: None,
+            set_aside: Vec::new(),
             suspect: None,
             incarnation,
             incarnation_changed: None,
@@ -122,9 +126,9 @@ pub struct Lost {
     pub last_known_index: u64,
     /// Whole records behind the cut; they are in the side files.
     pub whole_records: u64,
-    /// Bytes dropped, up to the last that was not zero.
+    /// Bytes dropped behind the cut, whole files apart, up to the last that was not zero.
     pub bytes: u64,
-    /// Where the bytes are kept; none when there were none.
+    /// Where the bytes are kept, whole files among them; none when there were none.
     pub side_files: Vec<PathBuf>,
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //! survey   chain through the segments, on in the ring; what is behind (`survey.rs`: reads only)
 //! judge    the recovery table
-//! mend     keep aside and zero what is dropped; write once more what the disk may not have
+//! tell     a loss goes into the metadata before anything is dropped
+//! mend     keep aside, then zero; write once more what the disk may not have (`mend.rs`)
 //! begin    the ring (as it is, or made anew from the segments), metadata, the ring's header
 //! ```
 //!
@@ -11,26 +12,25 @@
 //! sync that failed may have told somebody who is dead. So they are written and synced once more
 //! before they count as on the disk.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bytes::to_usize;
 use crate::error::JournalError;
-use crate::files::{META_FILE, MetaFile, keep, keep_range, set_aside, write_again, zero_range};
+use crate::files::{COPY_BYTES, META_FILE, MetaFile};
 use crate::found::Found;
-use crate::hot::write_header;
+use crate::hot::{FoundRing, write_header};
 use crate::label::{Label, Labelled, Uuid};
+use crate::mend::{drop_tail, give_up, look_at_given_up, settle};
 use crate::open::{Context, Journal};
-use crate::persist::{Persister, clear_slots};
+use crate::persist::Persister;
 use crate::position::{Geometry, Position};
 use crate::prepare::Preparer;
 use crate::recover::{IncarnationChange, Recovery, Tail, TailFacts};
 use crate::region::Region;
 use crate::ring::{HEADER_PAGE_BYTES, Ring, RingParts};
 use crate::scan::{Tip, read_segments};
-use crate::segment::{segment_file, sums_file};
-use crate::sums::Sums;
+use crate::segment::segment_file;
 use crate::survey::{Survey, UsableRing, survey, take_ring};
 use crate::watermarks::Watermarks;
 
@@ -46,41 +46,53 @@ pub(crate) fn reopen(
     };
     found.meta = Some(Labelled::Good(meta.clone(), meta_slot));
     let segment_count = found.good_count();
-    let mut ring = take_ring(&mut context, found.ring.take(), &meta)?;
-    let survey = survey(&context, geometry, segment_count, &meta, ring.as_ref())?;
-    let judged = judge(&context, geometry, &meta, &survey, ring.as_ref())?;
+    let ring_faulty = found.is_ring_faulty(context.boot_id);
+    let (mut ring, leftover) = take_ring(&mut context, found.ring.take(), &meta)?;
+    let mut survey = survey(&context, geometry, segment_count, &meta, ring.as_ref())?;
+    let faulty_ring = leftover.as_ref().filter(|_| ring_faulty);
+    let kept_ring = look_at_given_up(&mut context, &found, faulty_ring, geometry, &mut survey)?;
+    let gives_up = faulty_ring.is_some() || found.faulty_segments().next().is_some();
+    let judged = judge(&context, geometry, &meta, &survey, ring.as_ref(), gives_up)?;
     let change = copy.or(judged.change);
     let may_have_lost = judged.may_have_lost || copy.is_some();
     let is_accepted = judged.change == Some(IncarnationChange::AcceptedLoss);
-    let side_files = give_up(&mut context, &found, segment_count)?;
+    let (mut meta, mut meta_slot) = (meta, meta_slot);
+    if change.is_some() {
+        // One more where a damaged slot may have held the next.
+        meta.incarnation += 1 + u64::from(meta.is_beside_damage);
+        meta.suspect_incarnation =
+            if may_have_lost { meta.incarnation } else { meta.suspect_incarnation };
+    }
+    if change.is_some() && (judged.drop_torn || gives_up) {
+        // Told before anything is dropped: a start that dies in between must not be followed by
+        // one that finds nothing amiss.
+        let label = Label { is_stopped: false, ..meta.clone() };
+        let mut file = MetaFile { label, slot: meta_slot };
+        file.write(context.storage).map_err(context.io(META_FILE, "write it"))?;
+        (meta.generation, meta_slot) = (file.label.generation, file.slot);
+    }
+    let set_aside = give_up(&mut context, &found, &kept_ring, survey.tip.index + 1)?;
     let dropped = if judged.drop_torn {
-        drop_tail(&mut context, geometry, segment_count, &survey, ring.as_mut(), is_accepted)?
+        drop_tail(&mut context, geometry, &survey, ring.as_mut(), is_accepted)?
     } else {
         Vec::new()
     };
-    let end = settle(&mut context, geometry, &survey)?;
+    let end = settle(&mut context, geometry, segment_count, &survey, is_accepted)?;
+    let floor =
+        if is_accepted { (end.1.index, end.1.crc) } else { (meta.floor_index, meta.floor_crc) };
     let label = Label {
         generation: meta.generation + 1,
         boot_id: context.boot_id,
-        incarnation: meta.incarnation + u64::from(change.is_some()),
-        floor_index: meta.floor_index.min(survey.tip.index),
-        floor_crc: if meta.floor_index <= survey.tip.index {
-            meta.floor_crc
-        } else {
-            survey.tip.crc
-        },
+        floor_index: floor.0,
+        floor_crc: floor.1,
         is_stopped: false,
         acks_durable: context.options.acks_durable,
-        suspect_incarnation: if may_have_lost {
-            meta.incarnation + 1
-        } else {
-            meta.suspect_incarnation
-        },
         file_id: context
             .storage
             .id(META_FILE)
             .map_err(context.io(META_FILE, "read its inode"))?
             .unwrap_or(0),
+        is_beside_damage: false,
         ..meta
     };
     let recovery = Recovery {
@@ -90,7 +102,8 @@ pub(crate) fn reopen(
         last_epoch: survey.tip.epoch,
         durable_index: end.1.index,
         torn: survey.torn(&dropped, judged.drop_torn && !is_accepted),
-        accepted: survey.lost([side_files, dropped].concat(), is_accepted),
+        accepted: survey.lost([set_aside.clone(), dropped].concat(), is_accepted),
+        set_aside,
         suspect: may_have_lost.then(|| survey.suspect(geometry)),
         incarnation: label.incarnation,
         incarnation_changed: change,
@@ -99,7 +112,7 @@ pub(crate) fn reopen(
         ring_note: None,
     };
     let parts = Begun { meta_slot, label, end, segment_count };
-    start(context, geometry, &survey, ring, parts, recovery)
+    start(context, geometry, &survey, (ring, leftover), parts, recovery)
 }
 
 /// What the recovery table says, a loss that the operator accepts included.
@@ -117,137 +130,36 @@ fn judge(
     meta: &Label,
     survey: &Survey,
     ring: Option<&UsableRing>,
+    gives_up: bool,
 ) -> Result<Judged, JournalError> {
     let has_ring = ring.is_some_and(|ring| ring.same_boot);
     let facts = TailFacts {
         end: survey.end(has_ring),
         floor_reached: survey.floor_reached,
-        is_stopped: meta.is_stopped,
+        // A chain that goes on behind the record of the stop was written after it.
+        is_stopped: meta.is_stopped && survey.tip.index <= meta.floor_index,
         has_ring,
         same_boot: meta.boot_id == context.boot_id,
         acks_durable: meta.acks_durable,
     };
     let row = facts.judge();
+    let accepted = Judged {
+        case: "loss accepted",
+        drop_torn: true,
+        change: Some(IncarnationChange::AcceptedLoss),
+        may_have_lost: true,
+        clean: false,
+    };
     match row.verdict {
+        // The ring has all that was in what is given up; otherwise the table cannot know of it.
+        Tail::Keep { .. } if gives_up && !has_ring => Ok(accepted),
         Tail::Keep { drop_torn, change, may_have_lost, clean } => {
             Ok(Judged { case: row.label, drop_torn, change, may_have_lost, clean })
         }
         // Nothing is left of a journal whose first record is bad: that is no loss to go on with.
-        Tail::Refuse(_) if context.options.accept_loss && survey.tip.index > 0 => Ok(Judged {
-            case: "loss accepted",
-            drop_torn: true,
-            change: Some(IncarnationChange::AcceptedLoss),
-            may_have_lost: true,
-            clean: false,
-        }),
+        Tail::Refuse(_) if context.options.accept_loss && survey.tip.index > 0 => Ok(accepted),
         Tail::Refuse(kind) => Err(survey.refusal(kind, context, geometry)),
     }
-}
-
-/// Gives away the segments from the first faulty one on.
-fn give_up(
-    context: &mut Context<'_>,
-    found: &Found,
-    segment_count: u64,
-) -> Result<Vec<PathBuf>, JournalError> {
-    let mut given = Vec::new();
-    for number in found.segment_numbers().filter(|number| *number >= segment_count) {
-        let name = segment_file(number);
-        let aside = set_aside(context.storage, &name).map_err(context.io(&name, "set it aside"))?;
-        given.push(context.dir.join(aside));
-        let sums = sums_file(number);
-        match context.storage.remove(&sums) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(context.io(&sums, "remove it")(error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-    Ok(given)
-}
-
-/// Keeps what is behind the chain in side files, on the disk, and only then zeroes it.
-fn drop_tail(
-    context: &mut Context<'_>,
-    geometry: Geometry,
-    segment_count: u64,
-    survey: &Survey,
-    ring: Option<&mut UsableRing>,
-    is_accepted: bool,
-) -> Result<Vec<PathBuf>, JournalError> {
-    let (kind, index) = (if is_accepted { "lost" } else { "torn" }, survey.tip.index + 1);
-    let mut names = Vec::new();
-    let tail = (survey.head, survey.segments.used);
-    if tail.1 > 0 {
-        let kept = keep_range(context.storage, kind, index, geometry, tail);
-        names.push(kept.map_err(context.io("", "keep the tail"))?);
-    }
-    if let Some(ring) = ring.filter(|ring| ring.same_boot) {
-        let len = if is_accepted { geometry.ring_bytes() } else { survey.torn_in_ring };
-        let from = geometry.ring_base(survey.head).min(survey.stored.0).max(ring.label.base);
-        let chain = (from, survey.head, len);
-        names.extend(drop_in_ring(context, geometry, chain, ring, (kind, index))?);
-    }
-    if tail.1 > 0 {
-        zero_range(context.storage, geometry, tail).map_err(context.io("", "zero the tail"))?;
-    }
-    for segment in geometry.segment_of(survey.head)..segment_count {
-        let from = geometry.segment_start(segment).max(survey.head);
-        Sums::clear_from(context.storage, geometry, from)
-            .map_err(context.io(&sums_file(segment), "clear it"))?;
-    }
-    if is_accepted {
-        for segment in 0..segment_count {
-            clear_slots(context.storage, segment, survey.head)
-                .map_err(context.io(&segment_file(segment), "clear its slots"))?;
-        }
-    }
-    Ok(names.into_iter().map(|name| context.dir.join(name)).collect())
-}
-
-/// The same in the ring: a torn record, or all of it that does not belong to the chain.
-fn drop_in_ring(
-    context: &mut Context<'_>,
-    geometry: Geometry,
-    (from, head, len): (Position, Position, u64),
-    ring: &mut UsableRing,
-    (kind, index): (&str, u64),
-) -> Result<Option<String>, JournalError> {
-    if len == 0 {
-        return Ok(None);
-    }
-    let bytes = &mut ring.region.bytes_mut()[to_usize(HEADER_PAGE_BYTES)..];
-    let start = to_usize(geometry.ring_offset(head));
-    if len < geometry.ring_bytes() {
-        let torn = &mut bytes[start..start + to_usize(len)];
-        let kept = keep(context.storage, kind, index, torn);
-        torn.fill(0);
-        return kept.map(Some).map_err(context.io("", "keep the torn tail"));
-    }
-    // All but the chain's own bytes, [from, head).
-    let kept = keep(context.storage, kind, index, bytes);
-    let kept = kept.map_err(context.io("", "keep the ring"))?;
-    let end = from.plus(geometry.ring_bytes());
-    let mut at = head;
-    while at < end {
-        let piece = geometry.segment_left(at).min(end.since(at));
-        bytes[to_usize(geometry.ring_offset(at))..][..to_usize(piece)].fill(0);
-        at = at.plus(piece);
-    }
-    Ok(Some(kept))
-}
-
-/// Makes sure that the disk has what the segments show, and returns where that ends.
-fn settle(
-    context: &mut Context<'_>,
-    geometry: Geometry,
-    survey: &Survey,
-) -> Result<(Position, Tip), JournalError> {
-    let (end, tip) = survey.stored;
-    let from = survey.durable.position.min(end);
-    write_again(context.storage, geometry, (from, end.since(from)))
-        .map_err(context.io("", "write the newest records once more"))?;
-    Ok((end, tip))
 }
 
 /// What the last steps need beside the survey.
@@ -263,11 +175,14 @@ fn start(
     mut context: Context<'_>,
     geometry: Geometry,
     survey: &Survey,
-    ring: Option<UsableRing>,
+    (ring, leftover): (Option<UsableRing>, Option<FoundRing>),
     begun: Begun,
     mut recovery: Recovery,
 ) -> Result<Journal, JournalError> {
     let Begun { meta_slot, mut label, end, segment_count } = begun;
+    if let Some(leftover) = leftover {
+        context.place.remove(&leftover)?;
+    }
     let made = open_ring(&mut context, geometry, survey, ring, &label)?;
     let OpenRing { mut region, path, made_at, header_slot, note } = made;
     label.base = made_at;
@@ -318,8 +233,9 @@ struct HeaderSlot {
     then: usize,
 }
 
-/// The ring of the same boot as it is; otherwise a new one with the newest segments in it, and what
-/// an older ring had beyond them.
+/// The ring of the same boot; otherwise a new one, with what an older ring had beyond the segments.
+/// The bytes that the segments have too are theirs: those were checked, and the ring is read by
+/// others without another check.
 fn open_ring(
     context: &mut Context<'_>,
     geometry: Geometry,
@@ -328,52 +244,68 @@ fn open_ring(
     label: &Label,
 ) -> Result<OpenRing, JournalError> {
     let (stored_end, head) = (survey.stored.0, survey.head);
+    let oldest = geometry.ring_base(head).min(stored_end);
+    let mut open = match ring {
+        Some(ring) if ring.same_boot && ring.label.base <= stored_end => OpenRing {
+            region: ring.region,
+            path: ring.found.path,
+            made_at: ring.label.base,
+            header_slot: HeaderSlot { new: None, then: 1 - ring.slot },
+            note: None,
+        },
+        ring => make_ring(context, geometry, survey, ring, label)?,
+    };
+    let bytes = &mut open.region.bytes_mut()[to_usize(HEADER_PAGE_BYTES)..];
+    let mut stored = Vec::new();
+    let mut at = open.made_at.max(oldest);
+    while at < stored_end {
+        let piece = geometry.segment_left(at).min(stored_end.since(at)).min(COPY_BYTES);
+        stored.resize(to_usize(piece), 0);
+        let name = segment_file(geometry.segment_of(at));
+        read_segments(context.storage, geometry, at, &mut stored)
+            .map_err(context.io(&name, "read it"))?;
+        let place = &mut bytes[to_usize(geometry.ring_offset(at))..][..to_usize(piece)];
+        if *place != *stored {
+            place.copy_from_slice(&stored);
+        }
+        at = at.plus(piece);
+    }
+    Ok(open)
+}
+
+/// A new ring, with the records of an older one that are in no segment.
+fn make_ring(
+    context: &mut Context<'_>,
+    geometry: Geometry,
+    survey: &Survey,
+    older: Option<UsableRing>,
+    label: &Label,
+) -> Result<OpenRing, JournalError> {
+    let (stored_end, head) = (survey.stored.0, survey.head);
     let mut beyond = Vec::new();
-    match ring {
-        Some(ring) if ring.same_boot && ring.label.base <= stored_end => {
-            return Ok(OpenRing {
-                region: ring.region,
-                path: ring.found.path,
-                made_at: ring.label.base,
-                header_slot: HeaderSlot { new: None, then: 1 - ring.slot },
-                note: None,
-            });
+    if let Some(ring) = older {
+        let mut at = stored_end;
+        while at < head {
+            let piece = geometry.segment_left(at).min(head.since(at));
+            let start = to_usize(geometry.ring_offset(at));
+            beyond.push((start, ring.bytes()[start..start + to_usize(piece)].to_vec()));
+            at = at.plus(piece);
         }
-        Some(ring) => {
-            let mut at = stored_end;
-            while at < head {
-                let piece = geometry.segment_left(at).min(head.since(at));
-                let start = to_usize(geometry.ring_offset(at));
-                beyond.push((at, ring.bytes()[start..start + to_usize(piece)].to_vec()));
-                at = at.plus(piece);
-            }
-            let UsableRing { region, found, .. } = ring;
-            drop(region);
-            context.place.remove(&found)?;
-        }
-        None => {}
+        let UsableRing { region, found, .. } = ring;
+        drop(region);
+        context.place.remove(&found)?;
     }
     let len = HEADER_PAGE_BYTES + geometry.ring_bytes();
     let made = context.place.make(label.journal_uuid, len)?;
     let mut region = made.region;
-    let made_at = geometry.ring_base(head).min(stored_end);
     let bytes = &mut region.bytes_mut()[to_usize(HEADER_PAGE_BYTES)..];
-    let mut at = made_at;
-    while at < stored_end {
-        let piece = geometry.segment_left(at).min(stored_end.since(at));
-        let place = &mut bytes[to_usize(geometry.ring_offset(at))..][..to_usize(piece)];
-        let name = segment_file(geometry.segment_of(at));
-        read_segments(context.storage, geometry, at, place)
-            .map_err(context.io(&name, "read it"))?;
-        at = at.plus(piece);
-    }
-    for (at, piece) in beyond {
-        bytes[to_usize(geometry.ring_offset(at))..][..piece.len()].copy_from_slice(&piece);
+    for (start, piece) in beyond {
+        bytes[start..][..piece.len()].copy_from_slice(&piece);
     }
     Ok(OpenRing {
         region,
         path: made.path,
-        made_at,
+        made_at: geometry.ring_base(head).min(stored_end),
         header_slot: HeaderSlot { new: Some(0), then: 1 },
         note: made.note,
     })

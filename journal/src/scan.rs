@@ -213,23 +213,71 @@ pub(crate) fn read_segments(
     storage.read_at(&name, SEGMENT_HEADER_BYTES + geometry.segment_offset(position), into)
 }
 
+/// Indexes of records, as runs of successive ones: they come nearly in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Indexes {
+    /// First and last of each run; none touches another in order of coming.
+    runs: Vec<(u64, u64)>,
+}
+
+impl Indexes {
+    /// Adds an index; one that is there already is not counted again.
+    fn add(&mut self, index: u64) {
+        if self.runs.iter().rev().any(|(first, last)| (*first..=*last).contains(&index)) {
+            return;
+        }
+        match self.runs.last_mut() {
+            Some((_, last)) if *last + 1 == index => *last = index,
+            Some(_) | None => self.runs.push((index, index)),
+        }
+    }
+
+    /// How many.
+    pub(crate) fn count(&self) -> u64 {
+        let mut runs = self.runs.clone();
+        runs.sort_unstable();
+        let mut end = 0;
+        runs.into_iter().fold(0, |count, (first, last)| {
+            let first = first.max(end);
+            end = end.max(last + 1);
+            count + (last + 1).saturating_sub(first)
+        })
+    }
+
+    /// The highest; 0 when there is none.
+    pub(crate) fn max(&self) -> u64 {
+        self.runs.iter().map(|(_, last)| *last).max().unwrap_or(0)
+    }
+
+    /// Takes those of `others` along.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        self.runs.extend_from_slice(&others.runs);
+    }
+}
+
 /// What lies behind the end of a chain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Behind {
     /// Bytes from the end of the chain to the last that is not zero, rounded up to 8.
     pub(crate) used: u64,
     /// The first newer record, and its index.
     pub(crate) valid: Option<(Position, u64)>,
-    /// Newer records.
-    pub(crate) valid_count: u64,
-    /// The highest index among them.
-    pub(crate) last_index: u64,
+    /// Bytes from the end of the chain to that of the last newer record.
+    pub(crate) reach: u64,
+    /// Of all newer records.
+    pub(crate) indexes: Indexes,
 }
 
 impl Behind {
     /// Looks at `bytes`, which stand at `at`, for records that start in the first `len` of them and
-    /// are newer than `tip`.
-    fn look(&mut self, bytes: &[u8], len: usize, at: Position, geometry: Geometry, tip: &Tip) {
+    /// are newer than `tip`; the chain ends at `head`.
+    fn look(
+        &mut self,
+        (bytes, len): (&[u8], usize),
+        at: Position,
+        geometry: Geometry,
+        (head, tip): (Position, &Tip),
+    ) {
         let mut start = 0;
         while start < len {
             let rest = &bytes[start..];
@@ -245,10 +293,33 @@ impl Behind {
                 continue;
             };
             self.valid.get_or_insert((found, record.index));
-            self.valid_count += 1;
-            self.last_index = self.last_index.max(record.index);
+            self.reach = self.reach.max(found.plus(record.bytes()).since(head));
+            self.indexes.add(record.index);
             start += to_usize(record.bytes()) - 8;
         }
+    }
+
+    /// Looks at a file that is given up, as at any bytes: it may be cut, or another segment's.
+    pub(crate) fn of_file(
+        storage: &dyn Storage,
+        geometry: Geometry,
+        name: &str,
+        tip: &Tip,
+    ) -> io::Result<Self> {
+        let mut behind = Self::default();
+        let len = storage.len(name)?.unwrap_or(0).saturating_sub(SEGMENT_HEADER_BYTES);
+        let len = len.min(geometry.segment_bytes());
+        let mut window = Vec::new();
+        let mut at = 0;
+        while at < len {
+            let piece = (len - at).min(WINDOW_BYTES);
+            window.resize(to_usize((piece + PAD_BYTES_MAX).min(len - at)), 0);
+            storage.read_at(name, SEGMENT_HEADER_BYTES + at, &mut window)?;
+            let bytes = (&window[..], to_usize(piece));
+            behind.look(bytes, Position::new(at), geometry, (Position::ZERO, tip));
+            at += piece;
+        }
+        Ok(behind)
     }
 
     /// Looks at all segments from the end of the chain on.
@@ -273,7 +344,7 @@ impl Behind {
             if used > 0 {
                 behind.used = at.since(head) + to_u64(used);
             }
-            behind.look(&window, to_usize(len), at, geometry, tip);
+            behind.look((&window, to_usize(len)), at, geometry, (head, tip));
             at = at.plus(len);
         }
         Ok(behind)
@@ -290,22 +361,21 @@ impl Behind {
             let len = geometry.segment_left(at).min(end.since(at));
             let start = to_usize(geometry.ring_offset(at));
             let bytes = &ring[start..start + to_usize(len)];
-            behind.look(bytes, bytes.len(), at, geometry, tip);
+            behind.look((bytes, bytes.len()), at, geometry, (head, tip));
             at = at.plus(len);
         }
         behind
     }
 }
 
-/// Bytes from the start of `bytes`, which stand behind a ring's last record, that a store left:
-/// they are neither zeros nor what the ring held a round before. An append writes at most one
-/// record that is not whole.
+/// Bytes from the start of `bytes`, which stand behind a ring's last record, that a store left: up
+/// to the last that is neither zero nor what the ring held a round before. Byte by byte, because a
+/// torn record that was dropped has left zeros in front of older bytes. An append writes at most
+/// one record that is not whole.
 pub(crate) fn torn_bytes(bytes: &[u8], a_round_before: Option<&[u8]>) -> u64 {
-    let from_zeros = to_u64(used_bytes(bytes));
-    let Some(old) = a_round_before else { return from_zeros };
-    let differs = bytes.iter().zip(old).rposition(|(now, then)| now != then);
-    let from_old = differs.map_or(0, |last| to_u64(last + 1).next_multiple_of(8));
-    from_zeros.min(from_old)
+    let Some(old) = a_round_before else { return to_u64(used_bytes(bytes)) };
+    let last = bytes.iter().zip(old).rposition(|(now, then)| *now != 0 && now != then);
+    last.map_or(0, |last| to_u64(last + 1).next_multiple_of(8))
 }
 
 /// The record at the start of `bytes`, if it is one and newer than `tip`. What cannot be is told

@@ -77,21 +77,43 @@ impl Sums {
         Ok(())
     }
 
-    /// Makes the sums of pieces from `position` on those of pieces that are not complete.
-    pub(crate) fn clear_from(
+    /// Makes the sums of a segment those of its bytes, which end at `end`: the file is synced only
+    /// when its segment is full, so a crash leaves sums of bytes that were lost, and bytes without
+    /// a sum. A sum of a piece that ends at or below `durable` was right once and stays.
+    pub(crate) fn mend(
         storage: &mut dyn Storage,
         geometry: Geometry,
-        position: Position,
+        segment: u64,
+        (durable, end): (Position, Position),
     ) -> io::Result<()> {
-        let name = sums_file(geometry.segment_of(position));
-        if storage.len(&name)?.is_none() {
-            return Ok(());
+        let name = sums_file(segment);
+        let mut sums = vec![0; to_usize(sums_bytes(geometry))];
+        match storage.len(&name)? {
+            Some(len) if len == sums_bytes(geometry) => storage.read_at(&name, 0, &mut sums)?,
+            Some(_) => storage.remove(&name).and_then(|()| create(storage, &name, geometry))?,
+            None => create(storage, &name, geometry)?,
         }
-        let first = geometry.segment_offset(position) / piece_bytes(geometry) * SUM_BYTES;
-        let zeros = vec![0; to_usize(sums_bytes(geometry) - first)];
-        storage.write_at(&name, first, &zeros)?;
+        let piece = piece_bytes(geometry);
+        let mut bytes = vec![0; to_usize(piece)];
+        let mut at = geometry.segment_start(segment);
+        for sum in sums.chunks_mut(to_usize(SUM_BYTES)) {
+            let next = at.plus(piece);
+            if next > end {
+                sum.fill(0);
+            } else if next > durable || is_zero(sum) {
+                read_segments(storage, geometry, at, &mut bytes)?;
+                sum.copy_from_slice(&Sha256::digest(&bytes));
+            }
+            at = next;
+        }
+        storage.write_at(&name, 0, &sums)?;
         storage.sync(&name)
     }
+}
+
+fn create(storage: &mut dyn Storage, name: &str, geometry: Geometry) -> io::Result<()> {
+    storage.create(name, sums_bytes(geometry))?;
+    storage.sync_names()
 }
 
 /// What the sums of one segment say of its bytes.

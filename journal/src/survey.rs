@@ -14,8 +14,9 @@ use std::path::PathBuf;
 
 use crate::bytes::to_usize;
 use crate::error::{JournalError, Refusal, RefusalKind};
+use crate::files::RING_FILE;
 use crate::hot::FoundRing;
-use crate::label::{Label, Labelled};
+use crate::label::{Label, Labelled, Uuid};
 use crate::open::Context;
 use crate::persist::read_slots;
 use crate::position::{Geometry, Position};
@@ -23,7 +24,9 @@ use crate::record::{HEADER_BYTES, RECORD_BYTES_MAX};
 use crate::recover::{End, Lost, Suspect, Torn};
 use crate::region::Region;
 use crate::ring::HEADER_PAGE_BYTES;
-use crate::scan::{Behind, ChainError, Step, Stored, Tip, next_record, read_segments, torn_bytes};
+use crate::scan::{
+    Behind, ChainError, Indexes, Step, Stored, Tip, next_record, read_segments, torn_bytes,
+};
 use crate::segment::{Durable, SEGMENT_HEADER_BYTES, segment_file};
 use crate::storage::Storage;
 
@@ -41,10 +44,16 @@ pub(crate) struct Survey {
     pub(crate) floor_reached: bool,
     /// Highest index that is known to have been on the disk.
     pub(crate) floor_index: u64,
+    /// Where a floor should be, another record stands: the index, its checksum, the one found.
+    changed: Option<(u64, u32, u32)>,
     pub(crate) segments: Behind,
     pub(crate) ring: Behind,
+    /// Records in what an operator gives up as a whole.
+    given_up: Indexes,
     /// Bytes behind the head in the ring that are neither zeros nor of its last round.
     pub(crate) torn_in_ring: u64,
+    /// Where the ring is, when it was used.
+    ring_path: Option<PathBuf>,
 }
 
 /// A ring that may be used.
@@ -57,25 +66,37 @@ pub(crate) struct UsableRing {
     pub(crate) found: FoundRing,
 }
 
-/// Maps the ring that was found, where it may be used at all.
+/// Maps the ring that was found, where it may be used at all; what may not is given back.
 pub(crate) fn take_ring(
     context: &mut Context<'_>,
     found: Option<FoundRing>,
     meta: &Label,
-) -> Result<Option<UsableRing>, JournalError> {
-    let Some(found) = found else { return Ok(None) };
-    let Labelled::Good(label, slot) = found.labelled.clone() else { return Ok(None) };
+) -> Result<(Option<UsableRing>, Option<FoundRing>), JournalError> {
+    let Some(found) = found else { return Ok((None, None)) };
+    let Labelled::Good(label, slot) = found.labelled.clone() else {
+        return Ok((None, Some(found)));
+    };
     let len = HEADER_PAGE_BYTES + meta.ring_bytes;
-    let is_ours = label.journal_uuid == meta.journal_uuid
+    // What a clean stop left has nothing that the segments have not.
+    let is_ours = !meta.is_stopped
+        && label.journal_uuid == meta.journal_uuid
         && label.incarnation <= meta.incarnation
         && label.ring_bytes == meta.ring_bytes
         && found.len == len;
     if !is_ours {
-        return Ok(None);
+        return Ok((None, Some(found)));
     }
-    let same_boot = label.boot_id == context.boot_id;
+    let same_boot = label.boot_id == context.boot_id || is_unborn(&label, meta, context.boot_id);
     let region = context.place.map(&found, len)?;
-    Ok(Some(UsableRing { region, label, slot, same_boot, found }))
+    Ok((Some(UsableRing { region, label, slot, same_boot, found }), None))
+}
+
+/// Whether a ring was made by a start of this boot that died when it had told the metadata and not
+/// yet the ring: no record was stored since, and it has all that the start found.
+fn is_unborn(label: &Label, meta: &Label, boot_id: Uuid) -> bool {
+    label.boot_id == Uuid::default()
+        && label.generation + 1 == meta.generation
+        && meta.boot_id == boot_id
 }
 
 impl UsableRing {
@@ -108,8 +129,9 @@ pub(crate) fn survey(
         }
     };
     let (mut head, mut tip) = (stored.position(), stored.tip());
+    let mut error_in_ring = None;
     if let Some(ring) = ring {
-        (head, tip) = follow_ring(ring, geometry, head, tip, &mut floors);
+        (head, tip, error_in_ring) = follow_ring(ring, geometry, head, tip, &mut floors);
     }
     let look = Behind::of_segments(storage, geometry, segment_count, head, &tip);
     let segments = look.map_err(context.io("", "read what is behind the chain"))?;
@@ -119,17 +141,21 @@ pub(crate) fn survey(
         torn = torn_in_ring(storage, ring.bytes(), geometry, (stored.position(), head))
             .map_err(context.io("", "read what the ring held before"))?;
     }
+    let is_in_ring = head > stored.position() || segments.used == 0;
     Ok(Survey {
         stored: (stored.position(), stored.tip()),
         head,
         tip,
-        error,
+        error: error_in_ring.filter(|_| is_in_ring).unwrap_or(error),
         durable,
         floor_reached: floors.iter().all(|floor| floor.is_reached),
         floor_index: floors.iter().map(|floor| floor.index).max().unwrap_or(0),
+        changed: floors.iter().find_map(Floor::changed),
         segments,
         ring: behind_ring,
+        given_up: Indexes::default(),
         torn_in_ring: torn,
+        ring_path: ring.map(|ring| ring.found.path.clone().unwrap_or_else(|| RING_FILE.into())),
     })
 }
 
@@ -139,45 +165,58 @@ pub(crate) struct Floor {
     pub(crate) index: u64,
     crc: u32,
     pub(crate) is_reached: bool,
+    /// Checksum of another record with its index.
+    other: Option<u32>,
 }
 
 impl Floor {
     /// The floors that metadata and slots tell.
     pub(crate) fn of(meta: &Label, durable: &Durable) -> [Self; 2] {
         [(meta.floor_index, meta.floor_crc), (durable.index, durable.crc)]
-            .map(|(index, crc)| Self { index, crc, is_reached: index == 0 })
+            .map(|(index, crc)| Self { index, crc, is_reached: index == 0, other: None })
     }
 
     /// The chain has come to `tip`.
     pub(crate) fn look(&mut self, tip: &Tip) {
-        self.is_reached |= self.index == tip.index && self.crc == tip.crc;
+        if self.index == tip.index {
+            self.is_reached |= self.crc == tip.crc;
+            self.other = (self.crc != tip.crc).then_some(tip.crc);
+        }
+    }
+
+    fn changed(&self) -> Option<(u64, u32, u32)> {
+        self.other.map(|other| (self.index, self.crc, other))
     }
 }
 
-/// Goes on in the ring where the segments' chain ended.
+/// Goes on in the ring where the segments' chain ended, and says why it goes no further; nothing
+/// where the ring does not reach back so far.
 fn follow_ring(
     ring: &UsableRing,
     geometry: Geometry,
     from: Position,
     mut tip: Tip,
     floors: &mut [Floor],
-) -> (Position, Tip) {
+) -> (Position, Tip, Option<ChainError>) {
     let mut head = from;
     if from < ring.label.base {
-        return (head, tip);
+        return (head, tip, None);
     }
     while head.since(from) < geometry.ring_bytes() {
         let start = to_usize(geometry.ring_offset(head));
         let limit = geometry.segment_left(head);
         let bytes = &ring.bytes()[start..start + to_usize(limit)];
-        let Ok(record) = next_record(bytes, limit, &tip) else { break };
+        let record = match next_record(bytes, limit, &tip) {
+            Ok(record) => record,
+            Err(error) => return (head, tip, Some(error)),
+        };
         tip = Tip::of(&record);
         for floor in &mut *floors {
             floor.look(&tip);
         }
         head = head.plus(record.bytes());
     }
-    (head, tip)
+    (head, tip, None)
 }
 
 /// What a store left behind the head of a ring: bytes that are neither zeros nor what the ring held
@@ -191,6 +230,10 @@ pub(crate) fn torn_in_ring(
 ) -> io::Result<u64> {
     let untouched = stored_end.plus(geometry.ring_bytes()).since(head);
     let len = geometry.segment_left(head).min(RECORD_BYTES_MAX).min(untouched);
+    if len == 0 {
+        // The ring is full to its last byte, and a segment for the next may not exist.
+        return Ok(0);
+    }
     let bytes = &ring[to_usize(geometry.ring_offset(head))..][..to_usize(len)];
     let Some(before) = head.get().checked_sub(geometry.ring_bytes()) else {
         return Ok(torn_bytes(bytes, None));
@@ -236,21 +279,36 @@ impl Survey {
         })
     }
 
+    /// Takes account of what is given up as a whole file.
+    pub(crate) fn give_up(&mut self, indexes: &Indexes) {
+        self.given_up.extend(indexes);
+    }
+
+    /// All newer records that were seen anywhere.
+    fn indexes(&self) -> Indexes {
+        let mut indexes = self.segments.indexes.clone();
+        indexes.extend(&self.ring.indexes);
+        indexes.extend(&self.given_up);
+        indexes
+    }
+
     pub(crate) fn lost(&self, side_files: Vec<PathBuf>, is_accepted: bool) -> Option<Lost> {
-        let last_known = self.segments.last_index.max(self.ring.last_index).max(self.floor_index);
+        let indexes = self.indexes();
+        let last_known = indexes.max().max(self.floor_index);
+        let used = self.segments.used.max(self.ring.reach).max(self.torn_in_ring);
         is_accepted.then(|| Lost {
             position: self.head,
             first_index: self.tip.index + 1,
             last_known_index: last_known.max(self.tip.index),
-            whole_records: self.segments.valid_count.max(self.ring.valid_count),
-            bytes: self.segments.used.max(self.torn_in_ring),
+            whole_records: indexes.count(),
+            bytes: used,
             side_files,
         })
     }
 
     pub(crate) fn suspect(&self, geometry: Geometry) -> Suspect {
-        let known = self.segments.last_index.max(self.ring.last_index).max(self.floor_index);
-        let most = self.tip.index.max(known) + geometry.ring_bytes() / HEADER_BYTES;
+        let known = self.indexes().max().max(self.floor_index).max(self.tip.index);
+        let most = known + geometry.ring_bytes() / HEADER_BYTES;
         Suspect { after_index: self.tip.index, to_index: most }
     }
 
@@ -268,20 +326,38 @@ impl Survey {
                     let byte = SEGMENT_HEADER_BYTES + geometry.segment_offset(at);
                     format!("at byte {byte} of {file}")
                 } else {
-                    "in the ring".to_owned()
+                    let byte = HEADER_PAGE_BYTES + geometry.ring_offset(at);
+                    format!("at byte {byte} of the ring")
                 };
                 (
                     format!("record {next}, or nothing newer behind record {}", self.tip.index),
                     format!("\"{}\", and a valid record {index} behind it {place}", self.error),
                 )
             }
-            (_, _) => (
-                format!("all records up to {}, which were on the disk", self.floor_index),
-                format!("\"{}\" behind record {}", self.error, self.tip.index),
+            (_, _) => match self.changed {
+                Some((index, crc, other)) => (
+                    format!("record {index} as it was on the disk, with crc32c {crc:#010x},"),
+                    format!("another record {index}, with crc32c {other:#010x},"),
+                ),
+                None => (
+                    format!("all records up to {}, which were on the disk,", self.floor_index),
+                    format!("an end behind record {} (\"{}\")", self.tip.index, self.error),
+                ),
+            },
+        };
+        let is_in_ring = self.segments.used == 0 && self.ring.valid.is_some();
+        let (path, byte) = match &self.ring_path {
+            Some(path) if is_in_ring => {
+                (path.clone(), HEADER_PAGE_BYTES + geometry.ring_offset(self.head))
+            }
+            Some(_) | None => (
+                context.dir.join(segment_file(geometry.segment_of(self.head))),
+                SEGMENT_HEADER_BYTES + geometry.segment_offset(self.head),
             ),
         };
-        let path = context.dir.join(segment_file(geometry.segment_of(self.head)));
-        let offset = Some(SEGMENT_HEADER_BYTES + geometry.segment_offset(self.head));
-        Box::new(Refusal { kind, path, offset, expected, found }).into()
+        // Where a changed record stands is not known: its checksum is of the chain in front of it.
+        let offset = (kind == RefusalKind::Corrupt || self.changed.is_none()).then_some(byte);
+        let has_front = self.tip.index > 0;
+        Box::new(Refusal { kind, path, offset, expected, found, has_front }).into()
     }
 }
