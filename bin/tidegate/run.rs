@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use journal::{JournalError, Recovery, Region};
+use journal::{JournalError, Recovery, Region, SpoolFound};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -20,11 +20,12 @@ use tidegate::config::{Config, Idle, Local};
 use tidegate::coordination::pressure::{Change, RingKind};
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::report_log::ReportLog;
-use tidegate::shell::activate::activate;
+use tidegate::shell::activate::{Opened, activate, open};
 use tidegate::shell::disk::Disk;
 use tidegate::shell::pin;
 use tidegate::shell::poll::Sockets;
 use tidegate::shell::rebuild::Rebuild;
+use tidegate::shell::reports::ReportDisk;
 use tidegate::shell::sequencer::Sequencer;
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Fault, Links, Node};
@@ -172,8 +173,14 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     let reports = Region::shared(local.report_ring_bytes)
         .map_err(|e| format!("no memory for report_ring_bytes: {e}"))?;
     let mut log = ReportLog::new(reports, config.logical.capacities.session_count_max);
-    let (activated, disk) =
-        activate(config, &mut Rebuild::new(&mut log)).map_err(|e| e.to_string())?;
+    let opened = open(config).map_err(|e| e.to_string())?;
+    let mut report_disk = open_reports(local, &opened);
+    let mut rebuild = Rebuild::new(&mut log);
+    if let Some(disk) = &mut report_disk {
+        disk.rebuild(&mut rebuild);
+    }
+    let (activated, disk) = activate(config, opened, &mut rebuild).map_err(|e| e.to_string())?;
+    rebuild.finish();
     tell_recovery(&local.data_dir, &activated.recovery);
     if let Some(index) = activated.lost_from {
         warn!(
@@ -196,6 +203,12 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     let counters = Counters::new();
     let links = Links { side: side_of_node, notices: notices_of_node, counters: counters.clone() };
     watch_signals(side, waker)?;
+    let reports = report_disk.map(|disk| {
+        let ring = log.region().reader()?;
+        disk.start(ring, links.notices.clone())
+    });
+    let reports =
+        reports.transpose().map_err(|e| format!("cannot start the report thread: {e}"))?;
     info!("listening on {address}");
     say(is_json, &json!({ "listening": address.to_string() }), &format!("listening on {address}"));
     let node = Node::new(config, activated, log, keys, sockets, links);
@@ -209,6 +222,9 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
         Ok(ended) => ended.map_err(|fault| on_fault(&fault))?,
         Err(_) => return Err("the hot thread ended by an assertion".into()),
     };
+    if let Some(reports) = reports {
+        reports.stop();
+    }
     let disk = disk.stop().ok_or("a thread of the journal ended by an assertion")?;
     stop(sequencer, disk, &counters, is_json)
 }
@@ -225,6 +241,21 @@ fn on_fault(fault: &Fault) -> Failure {
             ),
         },
         Fault::Machine(_) | Fault::Poll(_) => fault.to_string().into(),
+    }
+}
+
+/// The disk of the reports. Derived data: without it the node serves all the same.
+fn open_reports(local: &Local, opened: &Opened) -> Option<ReportDisk> {
+    match ReportDisk::open(local, opened) {
+        Ok((disk, SpoolFound::Nothing | SpoolFound::Resumed(_))) => Some(disk),
+        Ok((disk, SpoolFound::BegunAnew { file, why })) => {
+            info!("reports on the disk are made again: {file} is {why}");
+            Some(disk)
+        }
+        Err(error) => {
+            warn!("no reports on the disk: {}: {error}", local.data_dir.display());
+            None
+        }
     }
 }
 
@@ -343,6 +374,7 @@ fn write_log(notices: &Receiver<Notice>) {
             Notice::GateShut { cause } => warn!(cause = cause.name(), "gate shut"),
             Notice::GateOpened { cause } => info!(cause = cause.name(), "gate open again"),
             Notice::Pressure { change } => tell_pressure(change),
+            Notice::ReportsBroken { why } => warn!("no more reports on the disk: {why}"),
             Notice::JournalFailed => error!("the journal's disk failed: ending every session"),
             Notice::UnknownInstrument { who, security_id } => {
                 warn!(%who, ?security_id, "no such instrument: its phase was not set");

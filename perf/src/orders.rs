@@ -332,7 +332,7 @@ mod tests {
     use tidegate::config::Config;
     use tidegate::session::auth::{Key as NodeKey, Keys};
     use tidegate::session::report_log::ReportLog;
-    use tidegate::shell::activate::activate;
+    use tidegate::shell::activate::{activate, open};
     use tidegate::shell::poll::Sockets;
     use tidegate::shell::rebuild::Rebuild;
     use tidegate::shell::side::SideMessage;
@@ -374,7 +374,8 @@ mod tests {
         });
         let keys = Keys::new(keys.collect()).unwrap();
         let mut log = ReportLog::heap(4 << 20, config.logical.capacities.session_count_max);
-        let (activated, _disk) = activate(&config, &mut Rebuild::new(&mut log)).unwrap();
+        let (activated, _disk) =
+            activate(&config, open(&config).unwrap(), &mut Rebuild::new(&mut log)).unwrap();
         let sockets = Sockets::listen(local.listen).unwrap();
         let address = sockets.local_addr().unwrap();
         let (side, side_of_node) = crossbeam_channel::bounded(8);

@@ -25,7 +25,7 @@ use crate::vocabulary::fix::MarketPhase;
 use crate::vocabulary::record::{PAYLOAD_BYTES_MAX, RecordBody, RecordKind};
 use crate::vocabulary::settings::Setting;
 use crate::vocabulary::units::{Epoch, Index, Nanos, SecurityId, Text};
-use journal::{DirStorage, Journal, JournalError, JournalOptions, Recovery, Ring, Walk};
+use journal::{DirStorage, Journal, JournalError, JournalOptions, Label, Recovery, Ring, Walk};
 
 /// A journal that ends at or beyond this is not gone on with: the year 2262.
 const TIME_MAX: Nanos = Nanos(1 << 63);
@@ -110,14 +110,22 @@ fn list(differences: &[Difference]) -> String {
     differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Opens or creates the journal and brings the machine to its end, then begins a new epoch. Every
-/// report ever made goes through `sink` again, byte for byte as it was sent.
-pub fn activate(
-    config: &Config,
-    sink: &mut impl ReportSink,
-) -> Result<(Activated, Disk), StartError> {
+/// A journal that is open and whole on the disk, before it is replayed.
+pub struct Opened {
+    journal: Journal,
+}
+
+impl Opened {
+    /// Whose journal it is.
+    #[must_use]
+    pub fn label(&self) -> &Label {
+        self.journal.ring.label()
+    }
+}
+
+/// Opens or creates the journal.
+pub fn open(config: &Config) -> Result<Opened, StartError> {
     let local = &config.local;
-    let dir = local.data_dir.display().to_string();
     let hot_dir = std::path::absolute(&local.hot_dir).ok();
     let options = JournalOptions {
         hot_dir,
@@ -131,7 +139,19 @@ pub fn activate(
     let mut journal = Journal::open_or_create(&local.data_dir, &options)?;
     // What only the ring had is on the disk before anybody is answered by it.
     journal.drain(&local.data_dir)?;
-    let Journal { ring, persister, preparer, recovery } = journal;
+    Ok(Opened { journal })
+}
+
+/// Brings the machine to the journal's end, then begins a new epoch. Every report ever made goes
+/// through `sink` again, byte for byte as it was sent.
+pub fn activate(
+    config: &Config,
+    opened: Opened,
+    sink: &mut impl ReportSink,
+) -> Result<(Activated, Disk), StartError> {
+    let local = &config.local;
+    let dir = local.data_dir.display().to_string();
+    let Journal { ring, persister, preparer, recovery } = opened.journal;
     let disk = Disk::new(&local.data_dir, persister, preparer);
     let Some(epoch) = ring.last_epoch().checked_add(1).filter(|_| ring.last_time() < TIME_MAX.0)
     else {
@@ -406,7 +426,7 @@ mod tests {
     }
 
     fn start(config: &Config) -> Result<Activated, StartError> {
-        activate(config, &mut NoReports::default()).map(|(activated, _)| activated)
+        activate(config, open(config)?, &mut NoReports::default()).map(|(activated, _)| activated)
     }
 
     /// Leaves a journal with the capacities and nothing else, as after a kill.
@@ -454,7 +474,9 @@ mod tests {
         drop(ring);
         config.logical.capacities.session_count_max = 2;
         config.local.on_config_change = OnConfigChange::Apply;
-        let Err(StartError::Settings { differences, .. }) = activate(&config, &mut Nothing) else {
+        let Err(StartError::Settings { differences, .. }) =
+            activate(&config, open(&config).unwrap(), &mut Nothing)
+        else {
             panic!("it started");
         };
         assert_eq!(differences[0].key, "capacities.session_count_max");

@@ -15,6 +15,7 @@ pub mod turn;
 
 pub mod disk;
 mod held_back;
+pub mod reports;
 
 pub mod rebuild;
 

@@ -73,6 +73,12 @@ pub enum Notice {
         /// What changed.
         change: Change,
     },
+    /// Reports cannot be brought to the disk any more: those of today that are not in memory cannot
+    /// be had from there.
+    ReportsBroken {
+        /// Why, for a human.
+        why: Text<64>,
+    },
     /// The journal's disk failed: nothing more is acknowledged, and the node ends.
     JournalFailed,
     /// A phase was to be set for an instrument that is none: nothing was journaled.

@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use journal::{Region, RingFile};
+use journal::{Region, RegionReader, RingFile};
 use tidegate::client::event::{ClientEvent, ClientIdentity, SessionOptions};
 use tidegate::client::session::ClientSession;
 use tidegate::config::{Config, Idle};
@@ -20,11 +20,12 @@ use tidegate::machine::Machine;
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::credentials::Key as ClientKey;
 use tidegate::session::report_log::ReportLog;
-use tidegate::shell::activate::{StartError, activate};
+use tidegate::shell::activate::{StartError, activate, open};
 use tidegate::shell::clock::{Clock, wall};
 use tidegate::shell::disk::Disk;
 use tidegate::shell::poll::Sockets;
 use tidegate::shell::rebuild::Rebuild;
+use tidegate::shell::reports::ReportDisk;
 use tidegate::shell::sequencer::{Clean, Sequencer};
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Links, Node};
@@ -85,6 +86,8 @@ pub(crate) struct Rig {
 pub(crate) struct Disks {
     disk: Disk,
     ring: RingFile,
+    reports: ReportDisk,
+    report_ring: RegionReader,
     /// Nothing gets on: a disk that does not answer.
     pub(crate) is_stalled: bool,
 }
@@ -112,7 +115,13 @@ impl Rig {
         let keys = Keys::new(keys.collect()).unwrap();
         let reports = Region::shared(local.report_ring_bytes).unwrap();
         let mut log = ReportLog::new(reports, config.logical.capacities.session_count_max);
-        let (activated, disk) = activate(config, &mut Rebuild::new(&mut log))?;
+        let opened = open(config)?;
+        let (mut reports, _) = ReportDisk::open(local, &opened).unwrap();
+        let mut rebuild = Rebuild::new(&mut log);
+        reports.rebuild(&mut rebuild);
+        let (activated, disk) = activate(config, opened, &mut rebuild)?;
+        rebuild.finish();
+        let report_ring = log.region().reader().unwrap();
         let ring = RingFile::open(activated.ring.path().unwrap()).unwrap();
         let recovery = activated.recovery.clone();
         let output_digest = activated.machine.output_digest();
@@ -124,7 +133,7 @@ impl Rig {
         let links =
             Links { side: side_of_node, notices: notices_of_node, counters: counters.clone() };
         let node = Node::new(config, activated, log, keys, sockets, links);
-        let disk = Disks { disk, ring, is_stalled: false };
+        let disk = Disks { disk, ring, reports, report_ring, is_stalled: false };
         Ok(Self { node, address, side, notices, counters, recovery, output_digest, disk })
     }
 
@@ -138,7 +147,9 @@ impl Rig {
 
     /// Brings what is appended to the disk, unless that is stalled.
     pub(crate) fn persist(&mut self) {
-        while !self.disk.is_stalled && self.disk.disk.step(&self.disk.ring) {}
+        let Disks { disk, ring, reports, report_ring, is_stalled } = &mut self.disk;
+        while !*is_stalled && disk.step(ring) {}
+        while !*is_stalled && reports.step(report_ring) {}
     }
 
     pub(crate) fn get(&self, counter: Counter) -> u64 {

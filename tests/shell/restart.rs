@@ -4,7 +4,7 @@ use journal::{Journal, JournalOptions, Uuid};
 use tempfile::tempdir;
 use tidegate::client::event::{ClientEvent, RejectCode, StopCause};
 use tidegate::session::report_log::ReportLog;
-use tidegate::shell::activate::{Activated, activate};
+use tidegate::shell::activate::{Activated, activate, open};
 use tidegate::shell::rebuild::Rebuild;
 use tidegate::shell::sequencer::Sequencer;
 use tidegate::telemetry::counters::Counter;
@@ -97,7 +97,8 @@ fn all_sessions_may_end_in_one_turn() {
     config.logical.capacities.session_count_max = SESSIONS;
     config.logical.capacities.resend_window = 64;
     let mut log = ReportLog::heap(1 << 20, SESSIONS);
-    let (activated, _disk) = activate(&config, &mut Rebuild::new(&mut log)).unwrap();
+    let (activated, _disk) =
+        activate(&config, open(&config).unwrap(), &mut Rebuild::new(&mut log)).unwrap();
     let Activated { ring, machine, clock, epoch, .. } = activated;
     let mut sequencer = Sequencer::new(ring, machine, log, epoch, Durability::LocalMmap);
     let released = |sequencer: &mut Sequencer| {
