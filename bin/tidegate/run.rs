@@ -260,6 +260,10 @@ fn tell_recovery(dir: &Path, recovery: &Recovery) {
             names(&lost.side_files)
         );
     }
+    if recovery.accepted.is_none() && !recovery.set_aside.is_empty() {
+        let files = names(&recovery.set_aside);
+        warn!("not usable and set aside; the ring had all their records: {files}");
+    }
     if let Some(torn) = &recovery.torn {
         warn!(
             "{} bytes of records that a crash cut short, from index {} on, kept in {}",
