@@ -213,7 +213,7 @@ fn a_disk_that_gives_no_room_is_waited_for() {
 fn a_failing_sync_ends_the_node_and_loses_nothing() {
     for durability in ["local-mmap", "local-fsync"] {
         let home = home(&format!("durability = \"{durability}\""));
-        let served = serve_with(&home, &["fdatasync:error=EIO:when=40"]);
+        let served = serve_with(&home, &["fdatasync:error=EIO:when=40+"]);
         let trading = Trading::begin(home, &served, 20_000, &[]);
         until_ended(served, EXIT_JOURNAL, &["sync it", "Input/output error", "start again"]);
         let served = trading.serve_again();

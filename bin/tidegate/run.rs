@@ -205,7 +205,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), Failure> {
     watch_signals(side, waker)?;
     let reports = report_disk.map(|disk| {
         let ring = log.region().reader()?;
-        disk.start(ring, links.notices.clone())
+        disk.start(ring)
     });
     let reports =
         reports.transpose().map_err(|e| format!("cannot start the report thread: {e}"))?;
@@ -292,6 +292,10 @@ fn tell_recovery(dir: &Path, recovery: &Recovery) {
             lost.whole_records,
             names(&lost.side_files)
         );
+    }
+    if recovery.accepted.is_none() && !recovery.set_aside.is_empty() {
+        let files = names(&recovery.set_aside);
+        warn!("not usable and set aside; the ring had all their records: {files}");
     }
     if let Some(torn) = &recovery.torn {
         warn!(

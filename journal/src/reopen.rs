@@ -64,12 +64,7 @@ pub(crate) fn reopen(
             if may_have_lost { meta.incarnation } else { meta.suspect_incarnation };
     }
     if change.is_some() && (judged.drop_torn || gives_up) {
-        // Told before anything is dropped: a start that dies in between must not be followed by
-        // one that finds nothing amiss.
-        let label = Label { is_stopped: false, ..meta.clone() };
-        let mut file = MetaFile { label, slot: meta_slot };
-        file.write(context.storage).map_err(context.io(META_FILE, "write it"))?;
-        (meta.generation, meta_slot) = (file.label.generation, file.slot);
+        tell(&mut context, &mut meta, &mut meta_slot)?;
     }
     let set_aside = give_up(&mut context, &found, &kept_ring, survey.tip.index + 1)?;
     let dropped = if judged.drop_torn {
@@ -78,23 +73,7 @@ pub(crate) fn reopen(
         Vec::new()
     };
     let end = settle(&mut context, geometry, segment_count, &survey, is_accepted)?;
-    let floor =
-        if is_accepted { (end.1.index, end.1.crc) } else { (meta.floor_index, meta.floor_crc) };
-    let label = Label {
-        generation: meta.generation + 1,
-        boot_id: context.boot_id,
-        floor_index: floor.0,
-        floor_crc: floor.1,
-        is_stopped: false,
-        acks_durable: context.options.acks_durable,
-        file_id: context
-            .storage
-            .id(META_FILE)
-            .map_err(context.io(META_FILE, "read its inode"))?
-            .unwrap_or(0),
-        is_beside_damage: false,
-        ..meta
-    };
+    let label = next_label(&context, meta, &end.1, is_accepted)?;
     let recovery = Recovery {
         case: judged.case,
         last_index: survey.tip.index,
@@ -113,6 +92,44 @@ pub(crate) fn reopen(
     };
     let parts = Begun { meta_slot, label, end, segment_count };
     start(context, geometry, &survey, (ring, leftover), parts, recovery)
+}
+
+/// Tells the metadata before anything is dropped: a start that dies in between must not be followed
+/// by one that finds nothing amiss.
+fn tell(
+    context: &mut Context<'_>,
+    meta: &mut Label,
+    meta_slot: &mut usize,
+) -> Result<(), JournalError> {
+    meta.is_stopped = false;
+    let mut file = MetaFile { label: meta.clone(), slot: *meta_slot };
+    file.write(context.storage).map_err(context.io(META_FILE, "write it"))?;
+    (meta.generation, *meta_slot) = (file.label.generation, file.slot);
+    Ok(())
+}
+
+/// What the metadata says from now on; `stored` is the last record on the disk.
+fn next_label(
+    context: &Context<'_>,
+    meta: Label,
+    stored: &Tip,
+    is_accepted: bool,
+) -> Result<Label, JournalError> {
+    // What was vouched for may be what is lost.
+    let floor =
+        if is_accepted { (stored.index, stored.crc) } else { (meta.floor_index, meta.floor_crc) };
+    let id = context.storage.id(META_FILE).map_err(context.io(META_FILE, "read its inode"))?;
+    Ok(Label {
+        generation: meta.generation + 1,
+        boot_id: context.boot_id,
+        floor_index: floor.0,
+        floor_crc: floor.1,
+        is_stopped: false,
+        acks_durable: context.options.acks_durable,
+        file_id: id.unwrap_or(0),
+        is_beside_damage: false,
+        ..meta
+    })
 }
 
 /// What the recovery table says, a loss that the operator accepts included.

@@ -329,9 +329,19 @@ impl Survey {
                     let byte = HEADER_PAGE_BYTES + geometry.ring_offset(at);
                     format!("at byte {byte} of the ring")
                 };
+                // The order of writes says so: what was told as on the disk is in front.
+                let is_of_a_cut = self.floor_reached && self.ring_path.is_none();
+                let hint = if is_of_a_cut {
+                    ", where a power cut in the middle of a group can leave this too,"
+                } else {
+                    ""
+                };
                 (
                     format!("record {next}, or nothing newer behind record {}", self.tip.index),
-                    format!("\"{}\", and a valid record {index} behind it {place}", self.error),
+                    format!(
+                        "\"{}\", and a valid record {index} behind it {place}{hint}",
+                        self.error
+                    ),
                 )
             }
             (_, _) => match self.changed {

@@ -125,6 +125,7 @@ impl World {
             Ok(journal) => journal,
             Err(JournalError::Refused(refusal)) => {
                 assert_eq!(refusal.kind, RefusalKind::Corrupt, "{label}: {refusal}");
+                assert!(refusal.found.contains("a power cut"), "{label}: {refusal}");
                 assert!(matches!(stop, ReadStop::Corrupt { .. }), "{label}: {stop:?}");
                 if !refusal.has_front {
                     assert_eq!(told.durable, 0, "{label}: {refusal}");

@@ -11,14 +11,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use journal::{
     DirStorage, RegionReader, RingBytes, Spool, SpoolFound, SpoolIdentity, SpoolOptions,
-    SpoolProgress,
 };
 
 use super::activate::Opened;
 use super::rebuild::Rebuild;
-use super::side::Notice;
 use crate::config::Local;
-use crate::vocabulary::units::Text;
 
 /// How often the thread looks for reports: nobody waits for them, and a group costs a sync.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -60,11 +57,11 @@ impl ReportDisk {
     }
 
     /// Starts the thread; `ring` reads the log's memory.
-    pub fn start(self, ring: RegionReader, notices: Sender<Notice>) -> io::Result<ReportThread> {
+    pub fn start(self, ring: RegionReader) -> io::Result<ReportThread> {
         let (stop, stopped) = bounded(0);
         let thread = thread::Builder::new()
             .name("reports".to_owned())
-            .spawn(move || write(self, &ring, &stopped, &notices))?;
+            .spawn(move || write(self, &ring, &stopped))?;
         Ok(ReportThread { stop, thread })
     }
 }
@@ -78,21 +75,10 @@ impl ReportThread {
     }
 }
 
-fn write(
-    mut disk: ReportDisk,
-    ring: &RegionReader,
-    stopped: &Receiver<()>,
-    notices: &Sender<Notice>,
-) {
+fn write(mut disk: ReportDisk, ring: &RegionReader, stopped: &Receiver<()>) {
     loop {
-        let progress = disk.spool.step(&mut disk.storage, ring);
-        if matches!(progress, SpoolProgress::Broken) {
-            let why = disk.spool.marks().broken().map_or_else(String::new, ToString::to_string);
-            // Nobody may be listening any more, and that is no fault.
-            let _ = notices.try_send(Notice::ReportsBroken { why: Text::new(&why) });
-            return;
-        }
-        if progress.is_more() {
+        // Once it is broken a step does nothing; the hot thread sees that, and tells.
+        if disk.spool.step(&mut disk.storage, ring).is_more() {
             continue;
         }
         if stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected) {

@@ -31,7 +31,7 @@ use crate::session::report_log::ReportLog;
 use crate::telemetry::counters::{Counter, Counters};
 use crate::vocabulary::fix::{GateCause, TerminationCode};
 use crate::vocabulary::record::RecordBody;
-use crate::vocabulary::units::Nanos;
+use crate::vocabulary::units::{Nanos, Text};
 
 /// After a shutdown was asked for, peers have this long to take what is owed to them.
 const SHUTDOWN_GRACE: Nanos = Nanos::SECOND;
@@ -56,6 +56,7 @@ pub struct Node {
     failure: Option<Poison>,
     had_work: bool,
     keys_were_told: bool,
+    reports_were_told: bool,
 }
 
 /// What ends a node against its will.
@@ -116,6 +117,7 @@ impl Node {
             failure: None,
             had_work: true,
             keys_were_told: false,
+            reports_were_told: false,
         }
     }
 
@@ -205,6 +207,7 @@ impl Node {
         // In every turn: the disk gets on while the loop is idle.
         self.counters.set(Counter::JournalLag, facts.journal.unpersisted_bytes);
         self.counters.set(Counter::DurableIndex, self.sequencer.commit.durable().0);
+        self.tell_broken_reports();
         for change in self.pressure.on_turn(now, &facts) {
             match change {
                 Change::Shut(hold) => self.shut(cause_of(hold)),
@@ -218,6 +221,15 @@ impl Node {
             }
             self.notify(Notice::Pressure { change });
         }
+    }
+
+    /// Tells once that reports do not reach the disk any more.
+    fn tell_broken_reports(&mut self) {
+        let spool = self.sequencer.log.spool().filter(|spool| spool.is_broken());
+        let Some(spool) = spool.filter(|_| !self.reports_were_told) else { return };
+        let why = Text::new(spool.broken().map_or("", |broken| &broken.error));
+        self.reports_were_told = true;
+        self.notify(Notice::ReportsBroken { why });
     }
 
     /// Shuts the gate when the ring has room only for what a shut gate must journal: reading stops
