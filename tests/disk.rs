@@ -2,8 +2,8 @@
 //! small file system, with the system calls of the real program made to fail.
 //!
 //! A small tmpfs is mounted for a full disk, which takes root or sudo; `strace` injects errors and
-//! delays into the system calls of the journal's threads. After each fault the clients' histories are held
-//! against the journal: nothing acknowledged is lost, nothing is executed twice.
+//! delays into the system calls of the journal's threads. After each fault the clients' histories
+//! are held against the journal: nothing acknowledged is lost, nothing is executed twice.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
