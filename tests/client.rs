@@ -268,3 +268,35 @@ fn a_killed_node_loses_and_repeats_nothing() {
     assert!(served.unwrap().stop());
     judge(&home);
 }
+
+/// The documented example, line by line as a reader would run it.
+#[path = "../examples/client.rs"]
+#[expect(dead_code, reason = "its main parses a command line")]
+mod example;
+
+#[test]
+fn the_example_trades_through_a_restart() {
+    let home = Home::new();
+    let mut served = Some(home.serve());
+    let mut said = Vec::new();
+    let mut say = |what: &str| {
+        if what == "now restart the node" {
+            served.take().unwrap().kill();
+            served = Some(home.serve());
+        }
+        said.push(what.to_owned());
+    };
+    example::trade(&[home.address], true, &mut say).unwrap();
+    let expected = [
+        "logged on",
+        "the order rests in the book",
+        "now restart the node",
+        "the line is lost",
+        "logged on again: same session, same numbers, the order is still there",
+        "the order is cancelled",
+        "logged out; the next request would be number 3",
+    ];
+    assert_eq!(said.len(), expected.len(), "{said:?}");
+    assert!(said.iter().zip(expected).all(|(said, start)| said.starts_with(start)), "{said:?}");
+    assert!(served.unwrap().stop());
+}

@@ -23,3 +23,8 @@ pub mod request;
 pub mod session;
 pub mod transport;
 mod unanswered;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+pub struct Readme;
