@@ -9,6 +9,7 @@
 //! unanswered   which request a report answers
 //! desk         session and unanswered requests together, still without I/O
 //! transport    TCP, several addresses, reconnects: a blocking and a busy-polling client
+//! profile      who logs on, and where the session stands, in a file
 //! history      the raw frames of a session in a file: evidence
 //! judge        reads histories and a journal alone, and says which claims hold
 //! ```
@@ -19,6 +20,7 @@ pub mod history;
 mod inbound;
 pub mod judge;
 pub mod outcome;
+pub mod profile;
 pub mod request;
 pub mod session;
 pub mod transport;
