@@ -24,7 +24,7 @@ use tidegate::vocabulary::units::{Account, ClOrdId, Px, Qty, SecurityId, Session
 /// The secret of the demo key: 32 octets of 0xa1.
 const DEMO_SECRET: [u8; 32] = [0xa1; 32];
 /// The longest wait for one event.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -74,11 +74,12 @@ pub(crate) fn trade(
     let account = Account(1001);
     let order = limit_order(id(1), account, SecurityId(0), Side::Buy, quantity, price);
     let ticket = client.send(order)?;
-    match outcome_of(&mut client, ticket, say)?.verdict {
-        Verdict::Accepted => say("the order rests in the book"),
+    let verdict = outcome_of(&mut client, ticket, say)?.verdict;
+    if verdict != Verdict::Accepted {
         // `Unknown` is the one that a program must not decide about; see src/client/README.md.
-        other => return Err(format!("the order was not accepted: {other:?}").into()),
+        return Err(format!("the order was not accepted: {verdict:?}").into());
     }
+    say("the order rests in the book");
 
     if waits_for_restart {
         say("now restart the node");
@@ -87,10 +88,11 @@ pub(crate) fn trade(
     }
 
     let ticket = client.send(cancel_of(&order, id(2)))?;
-    match outcome_of(&mut client, ticket, say)?.verdict {
-        Verdict::Canceled => say("the order is cancelled"),
-        other => return Err(format!("the order was not cancelled: {other:?}").into()),
+    let verdict = outcome_of(&mut client, ticket, say)?.verdict;
+    if verdict != Verdict::Canceled {
+        return Err(format!("the order was not cancelled: {verdict:?}").into());
     }
+    say("the order is cancelled");
 
     // A program that goes on another day keeps `standing` and the session id.
     let (standing, _) = client.close();

@@ -1,7 +1,11 @@
 //! The client library over TCP, against the program itself: what an application sees when lines are
 //! cut, when the node is killed and comes back, and when it is not let in.
 
-#![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench that cannot be built ends the test"
+)]
 
 #[path = "common/process.rs"]
 mod process;

@@ -7,7 +7,11 @@
 //! that was read covered is never sent again under its number; no order is executed twice, and each
 //! verdict is true. Then the world heals, and everything unanswered must resolve.
 
-#![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench that cannot be built ends the test"
+)]
 
 #[path = "client_model/server.rs"]
 mod server;
@@ -109,7 +113,8 @@ impl World {
     fn new(seed: u64, resend: Resend) -> Self {
         let key = Key::try_new("firm-a", &[0xa1; 32]).unwrap();
         let identity = ClientIdentity { session_id: SessionId([7; 16]), key };
-        let session = SessionOptions { overlap: u32::from(seed % 3 == 0), ..Default::default() };
+        let session =
+            SessionOptions { overlap: u32::from(seed.is_multiple_of(3)), ..Default::default() };
         let options = DeskOptions { session, resend, unanswered_max: 12 };
         let piece_max = [65_536, 4, 1][usize::try_from(seed / 3 % 3).unwrap()];
         let window = [1024, 3][usize::try_from(seed / 9 % 2).unwrap()];
@@ -203,13 +208,13 @@ impl World {
         self.after_input();
     }
 
-    fn to_server(&mut self) {
+    fn deliver_request(&mut self) {
         if let Some(frame) = self.to_server.pop_front() {
             self.server.on_frame(&frame);
         }
     }
 
-    fn to_client(&mut self) {
+    fn deliver_answer(&mut self) {
         if let Some(octets) = self.server.out.pop_front().filter(|_| self.is_connected) {
             if self.has_lost && is_not_applied(&octets) {
                 return self.cut(false);
@@ -231,8 +236,8 @@ impl World {
     fn step(&mut self) {
         match self.below(100) {
             0..=24 => self.ask(),
-            25..=49 => self.to_server(),
-            50..=74 => self.to_client(),
+            25..=49 => self.deliver_request(),
+            50..=74 => self.deliver_answer(),
             75..=79 => {
                 let batch = 1 + self.below(3);
                 self.server.serve(batch);
@@ -280,9 +285,9 @@ impl World {
                 return;
             }
             self.connect();
-            self.to_server();
+            self.deliver_request();
             self.server.serve(8);
-            self.to_client();
+            self.deliver_answer();
             if self.server.out.is_empty() && self.to_server.is_empty() {
                 self.server.is_stale = false;
                 self.server.heartbeat();

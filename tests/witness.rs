@@ -5,7 +5,11 @@
 //! there and says what is missing. The other witness, a codec made from the schema by a generator,
 //! is a workspace of its own: `tests/witness/README.md`.
 
-#![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench that cannot be built ends the test"
+)]
 
 #[path = "common/process.rs"]
 mod process;

@@ -159,7 +159,7 @@ impl Profile {
             fs::rename(&making, &path)?;
             // The name is on the disk only with its directory.
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+            File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
         };
         write().map_err(failed(&path))
     }
@@ -242,7 +242,7 @@ fn array<'t>(path: &Path, table: &'t Table, name: &str) -> Result<&'t [Value], P
 
 fn addresses(path: &Path, table: &Table) -> Result<Vec<SocketAddr>, ProfileError> {
     let resolve = |value: &Value| {
-        let name = value.as_str().ok_or("expected \"HOST:PORT\"".to_owned())?;
+        let name = value.as_str().ok_or_else(|| "expected \"HOST:PORT\"".to_owned())?;
         let found = name.to_socket_addrs().map_err(|e| format!("{name}: {e}"))?;
         Ok(found.collect::<Vec<_>>())
     };

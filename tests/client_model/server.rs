@@ -41,6 +41,7 @@ struct Line {
     is_told: bool,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "facts that hold or not, each by itself")]
 pub(crate) struct Server {
     id: Option<SessionId>,
     stamp: Nanos,
@@ -147,7 +148,7 @@ impl Server {
         let Some((request_timestamp, from, end)) = line.request else { return };
         let next = (from + batch).min(end);
         line.request = (next < end).then_some((request_timestamp, next, end));
-        let (session_id, live) = (self.id.unwrap(), line.live);
+        let (session_id, next_live) = (self.id.unwrap(), line.live);
         let count = u32::try_from(next - from).unwrap();
         let next_seq_no = Seq(from);
         self.count("Retransmission");
@@ -160,7 +161,7 @@ impl Server {
         for number in from..next {
             self.out.push_back(self.reports[usize::try_from(number - 1).unwrap()].clone());
         }
-        self.say(&SessionMessage::Sequence { next_seq_no: Seq(live) });
+        self.say(&SessionMessage::Sequence { next_seq_no: Seq(next_live) });
     }
 
     fn say(&mut self, message: &SessionMessage<'_>) {
@@ -221,7 +222,16 @@ impl Server {
                 self.line = None;
                 self.say(&SessionMessage::Terminate { session_id, code: 0, reason: b"" });
             }
-            ref other => panic!("a client never says {other:?}"),
+            ref other @ (SessionMessage::NegotiationResponse { .. }
+            | SessionMessage::NegotiationReject { .. }
+            | SessionMessage::EstablishmentAck { .. }
+            | SessionMessage::EstablishmentReject { .. }
+            | SessionMessage::Retransmission { .. }
+            | SessionMessage::RetransmitReject { .. }
+            | SessionMessage::NotAccepting { .. }
+            | SessionMessage::ReplicationStatus { .. }) => {
+                panic!("a client never says {other:?}")
+            }
         }
     }
 
@@ -346,7 +356,8 @@ impl Server {
 
     fn on_order(&mut self, id: u64) {
         let is_known = self.keys.contains_key(&id);
-        match *self.keys.entry(id).or_insert(if id % 7 == 0 { Key::Refused } else { Key::Open }) {
+        let fresh = if id.is_multiple_of(7) { Key::Refused } else { Key::Open };
+        match *self.keys.entry(id).or_insert(fresh) {
             Key::Refused => self.reject(id, is_known),
             Key::Open | Key::ClosedBy(_) if is_known => self.status(id, 0),
             Key::Open | Key::ClosedBy(_) => {

@@ -1,7 +1,11 @@
 //! The program as a node of its own process, and a line to it that can be cut.
 
 #![allow(dead_code, reason = "each test file compiles the bench and uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench that cannot be built ends the test"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

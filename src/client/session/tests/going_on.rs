@@ -39,13 +39,13 @@ fn a_server_that_lives_and_serves_nothing_is_left() {
     assert_eq!(s.sent(), ["RetransmitRequest 1+8"]);
     // Something is served after eight seconds: that counts. Heartbeats do not.
     for second in 1..=18 {
-        if second == 9 {
-            s.say(&s.batch(1, 8));
-            assert_eq!(s.report(1), seen(1));
-        } else if second < 9 {
-            assert_eq!(s.say(&sequence(9)), None);
-        } else {
-            s.session.last_received = s.now;
+        match second {
+            ..9 => assert_eq!(s.say(&sequence(9)), None),
+            9 => {
+                s.say(&s.batch(1, 8));
+                assert_eq!(s.report(1), seen(1));
+            }
+            _ => s.session.last_received = s.now,
         }
         let event = s.wait(SECOND);
         let is_left =
