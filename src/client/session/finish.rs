@@ -74,7 +74,7 @@ impl ClientSession {
 
     /// Brings the session to its end for ever: its open orders are cancelled, its id is used up.
     /// From now on nothing can be sent. It begins when the session is live, and on a new line
-    /// again if this one breaks; `Terminated` comes last, and [`ClientSession::is_finalized`] holds.
+    /// again if this one breaks; `Terminated` comes last, and `is_finalized` holds then.
     pub fn on_finalize(&mut self, now: Nanos, send: &mut Vec<u8>) {
         if self.finish == Finish::No {
             self.finish = Finish::Wanted;
