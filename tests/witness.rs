@@ -1,9 +1,9 @@
 //! A client in another language, by the protocol's text, against the program over TCP.
 //!
 //! `tests/witness/fixp_client.py` needs python3 and two packages from PyPI, which are installed
-//! once below the build directory. A machine without them has not shown this claim, so the test fails
-//! there and says what is missing. The other witness, a codec made from the schema by a generator,
-//! is a workspace of its own: `tests/witness/README.md`.
+//! once below the build directory. A machine without them has not shown this claim, so the test
+//! fails there and says what is missing. The other witness, a codec made from the schema by a
+//! generator, is a workspace of its own: `tests/witness/README.md`.
 
 #![allow(
     clippy::unwrap_used,

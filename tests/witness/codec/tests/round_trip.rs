@@ -71,7 +71,8 @@ macro_rules! witness {
         let mut write = $builder::new();
         $(
             let ours = Octets::octets(&$value);
-            assert_eq!(read.$field.as_bytes(), ours, "{}.{}", stringify!($name), stringify!($field));
+            let name = concat!(stringify!($name), ".", stringify!($field));
+            assert_eq!(read.$field.as_bytes(), ours, "{name}");
             write.$field(FromBytes::read_from_bytes(&ours).expect("a field of this size"));
         )*
         #[allow(unused_mut, unused_assignments)]
