@@ -84,7 +84,7 @@ const JOURNAL_WORDS: [(&str, &[&str], &str); 2] = [
 
 /// The table of allowed imports, in reading order: a part uses only parts to its left.
 #[rustfmt::skip]
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     pure(&["vocabulary/"], &[]),
     pure(&["limits.rs"], &["vocabulary"]),
     pure(&["wire/"], &["vocabulary", "limits"]),
@@ -94,8 +94,12 @@ const PARTS: [Part; 14] = [
     pure(&["replication/"], &["vocabulary", "limits", "wire", "session", "engine"]),
     pure(&["coordination/"], &["vocabulary", "limits", "wire", "session", "engine", "replication"]),
     // A customer's library: of the session it shares the credentials alone, of the engine nothing.
-    pure(&["client/event.rs", "client/inbound.rs", "client/mod.rs", "client/session"],
+    pure(&["client/event.rs", "client/inbound.rs", "client/mod.rs", "client/session",
+           "client/outcome.rs", "client/unanswered.rs", "client/request.rs", "client/desk.rs"],
          &["vocabulary", "limits", "wire", "session"]),
+    Part { paths: &["client/transport/", "client/profile"],
+           imports: Some(&["vocabulary", "limits", "wire", "session"]), has_journal: false,
+           has_outside: true },
     // Evidence is read from files, and judged without the engine's code.
     Part { paths: &["client/history.rs", "client/judge/"],
            imports: Some(&["vocabulary", "limits", "wire"]), has_journal: true, has_outside: true },

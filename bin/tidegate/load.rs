@@ -6,10 +6,9 @@ mod figures;
 mod line;
 mod plan;
 mod requests;
-mod words;
 
 use self::connection::{Connection, Setup};
-use self::driver::{Clock, Idle, Settings, drive, failures};
+use self::driver::{Idle, Settings, drive, failures};
 use self::figures::{Figures, Run};
 use self::line::Line;
 use self::plan::{CONNECTIONS_MAX, Firm, ORDERS_A_CONNECTION_MAX, Plan, RUN_ID_MAX};
@@ -25,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tidegate::client::event::{ClientIdentity, SessionOptions};
 use tidegate::client::history::{Header, HistoryWriter};
 use tidegate::client::session::ClientSession;
+use tidegate::client::transport::Clock;
 use tidegate::session::credentials::Key;
 use tidegate::vocabulary::units::{Nanos, SessionId};
 

@@ -1,9 +1,11 @@
 //! What goes in and out of a client session, in one screen.
 
+use std::fmt;
+
 use crate::session::credentials::Key;
 use crate::vocabulary::event::Report;
-use crate::vocabulary::fix::CodType;
-use crate::vocabulary::units::{Seq, SessionId, Text};
+use crate::vocabulary::fix::{CodType, EstablishmentRejectCode, NegotiationRejectCode};
+use crate::vocabulary::units::{Nanos, Seq, SessionId, Text};
 
 /// Who logs on.
 #[derive(Clone, Debug)]
@@ -31,6 +33,25 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self { keepalive_interval: 1000, cod_type: CodType::DoNotCancel, cod_window: 0, overlap: 0 }
     }
+}
+
+/// Where a session stands: what a program keeps to go on with it after its own restart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Whether the server is known to have the session.
+    pub is_negotiated: bool,
+    /// The number of the next request.
+    pub next_out: Seq,
+    /// The number of the next report.
+    pub next_in: Seq,
+    /// Timestamp of the last logon: the next one must be later (ruling F05).
+    pub stamp: Nanos,
+}
+
+impl Standing {
+    /// A session that never logged on.
+    pub const NEW: Self =
+        Self { is_negotiated: false, next_out: Seq::FIRST, next_in: Seq::FIRST, stamp: Nanos(0) };
 }
 
 /// What the application sees.
@@ -88,13 +109,18 @@ pub enum RejectCode {
     Establishment(u8),
 }
 
-/// What to do after a refusal.
+/// What to do after a refusal. An address in the server's words is never one to connect to: the
+/// list of addresses is the client's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Advice {
-    /// Connect again at once: the next logon takes the other message.
+    /// Connect to the same address at once: the next logon is another one.
     ReconnectNow,
-    /// Connect again after a pause, perhaps to another address.
-    RetryLater,
+    /// Connect to the same address after this long.
+    RetryAfter(Nanos),
+    /// Connect to the next address of the list after a short pause.
+    NextAddress,
+    /// The id was used before by somebody, and nothing was ever sent under it here: take another.
+    NewSession,
     /// No repetition helps.
     GiveUp,
 }
@@ -120,11 +146,38 @@ pub enum StopCause {
     },
     /// The server says that history was lost.
     HistoryLost,
-    /// The server does not know a session that was established before.
+    /// The server does not know a session that it negotiated.
     Forgotten,
     /// Reports that were not seen cannot be had any more.
     ReportsGone {
         /// The first of them.
         from: Seq,
     },
+}
+
+impl fmt::Display for RejectCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Negotiation(code) => {
+                NegotiationRejectCode::from_wire(*code).map_or("?", NegotiationRejectCode::name)
+            }
+            Self::Establishment(code) => {
+                EstablishmentRejectCode::from_wire(*code).map_or("?", EstablishmentRejectCode::name)
+            }
+        })
+    }
+}
+
+impl fmt::Display for StopCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DataLoss { expected, offered } => write!(
+                f,
+                "DATA LOSS: the server's next number is {offered}, {expected} was expected"
+            ),
+            Self::HistoryLost => f.write_str("the server lost history"),
+            Self::Forgotten => f.write_str("the server does not know the session any more"),
+            Self::ReportsGone { from } => write!(f, "reports from {from} on cannot be had"),
+        }
+    }
 }

@@ -34,6 +34,8 @@ pub(super) struct Inbound {
     /// Everything below is asked for before the flow counts as live.
     target: u64,
     request: Option<Request>,
+    /// Reports of one request at most, in `[1, RETRANSMIT_COUNT_MAX]`: a server may allow fewer.
+    piece_max: u32,
 }
 
 /// A RetransmitRequest that is being served.
@@ -92,6 +94,7 @@ impl Inbound {
             cursor: expected,
             target: expected,
             request: None,
+            piece_max: RETRANSMIT_COUNT_MAX,
         }
     }
 
@@ -123,7 +126,7 @@ impl Inbound {
         }
         let from = self.cursor;
         let missing = u32::try_from(self.target - from).unwrap_or(u32::MAX);
-        let count = missing.min(RETRANSMIT_COUNT_MAX);
+        let count = missing.min(self.piece_max);
         self.cursor = from + u64::from(count);
         self.request =
             Some(Request { timestamp, end: self.cursor, next: from, batch: Batch::Between });
@@ -203,13 +206,36 @@ impl Inbound {
         Ok(())
     }
 
-    /// A RetransmitReject came.
-    pub(super) fn on_denied(&mut self, timestamp: Nanos) -> Result<Denied, Breach> {
+    /// Changes whenever a part of a request is served.
+    pub(super) fn service_mark(&self) -> impl PartialEq + use<> {
+        (self.request, self.expected)
+    }
+
+    /// A RetransmitReject(RequestLimitExceeded) came: what is left is asked for in smaller pieces.
+    pub(super) fn on_too_many(&mut self, timestamp: Nanos) -> Result<(), Breach> {
+        let request = self.take_denied(timestamp)?;
+        let asked = u32::try_from(request.end - request.next).unwrap_or(u32::MAX);
+        self.piece_max = asked.min(self.piece_max) / 2;
+        if self.piece_max == 0 {
+            return Err("a server that retransmits not even one report");
+        }
+        self.cursor = request.next;
+        Ok(())
+    }
+
+    /// The request that a RetransmitReject ends.
+    fn take_denied(&mut self, timestamp: Nanos) -> Result<Request, Breach> {
         let request = self.request.ok_or("a RetransmitReject of no request")?;
         if request.timestamp != timestamp || request.batch != Batch::Between {
             return Err("a RetransmitReject out of turn");
         }
         self.request = None;
+        Ok(request)
+    }
+
+    /// A RetransmitReject(OutOfRange) came.
+    pub(super) fn on_out_of_range(&mut self, timestamp: Nanos) -> Result<Denied, Breach> {
+        let request = self.take_denied(timestamp)?;
         if request.next >= self.expected {
             return Ok(Denied::Missing(Seq(request.next)));
         }

@@ -7,28 +7,33 @@
 //! ```text
 //! Disconnected -> Negotiating -> Establishing -> Recovering -> Live -> Terminating -> Closed
 //!       ^            (first time only)    (missing reports, asked for by number)        |
-//!       '---------------------- on_disconnected, unless Stopped ------------------------'
+//!       '-------------------- on_disconnected, unless it is over ----------------------'
 //! ```
 //!
-//! What it does not know is which requests are unanswered: that table is the caller's. After a
-//! reconnect, once live, requests up to `last_incoming` have had their outcome in the replay; those
-//! above never happened and are sent again under new numbers, with the same ClOrdID and
-//! PossResend = Y. Numbers are never used twice.
+//! What it does not know is which requests are unanswered: [`Desk`](super::desk::Desk) does. There
+//! are two ways to go on after a reconnect with requests that never happened. Under *new numbers*
+//! the Establish names the next number, and the requests follow with the same ClOrdID and
+//! PossResend = Y. Under the *same numbers* it names the first unanswered one
+//! ([`ClientSession::resume_at`]), and they follow as they were ([`ClientSession::on_resend`]).
+//! Either way a number never stands for two messages.
 //!
 //! `Stopped` is for ever: the server offers fewer reports than were seen, has forgotten the session
 //! or says that history was lost. A program that logged on anew there and sent its orders again
-//! could execute them twice, so a person decides (ruling F21).
+//! could execute them twice, so a person decides (ruling F21). `Finalized` is for ever too: that is
+//! what [`ClientSession::on_finalize`] asks for.
 
+mod finish;
 mod liveness;
 mod logon;
+mod messages;
 mod recovery;
 #[cfg(test)]
 mod tests;
 
-use super::event::{ClientEvent, ClientIdentity, Party, SessionOptions, StopCause};
-use super::inbound::{Arrival, Breach, Denied, Inbound};
+use self::finish::Finish;
+use super::event::{ClientEvent, ClientIdentity, Party, SessionOptions, Standing, StopCause};
+use super::inbound::{Breach, Inbound};
 use crate::limits::FRAME_BYTES_MAX_LOGON;
-use crate::vocabulary::event::{Report, ReportBody};
 use crate::vocabulary::fix::TerminationCode;
 use crate::vocabulary::message::{ClientMessage, SessionMessage};
 use crate::vocabulary::units::{Nanos, Seq, SessionId, Text};
@@ -40,8 +45,9 @@ use crate::wire::frame::Frame;
 pub const SEND_BYTES_MAX: usize = FRAME_BYTES_MAX_LOGON;
 /// A logon that is not answered within this time is given up.
 pub const LOGON_ANSWER_MAX: Nanos = Nanos(5 * Nanos::SECOND.0);
-/// No number of a session gets near this in its life; a peer that names one is in error.
-const SEQ_MAX: Seq = Seq(1 << 62);
+/// A server that keeps a line alive and serves nothing that it owes (reports asked for again, the
+/// end of a finalization) for this long is left.
+pub const SERVICE_MAX: Nanos = Nanos(10 * Nanos::SECOND.0);
 /// A Terminate that is not answered within this time counts as answered.
 pub const TERMINATE_ANSWER_MAX: Nanos = Nanos::SECOND;
 
@@ -58,20 +64,35 @@ enum State {
     /// Terminate came, or a logon was refused.
     Closed,
     Stopped,
+    /// The session was brought to its end; the id is used up.
+    Finalized,
+}
+
+/// Whether the server has the session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    /// It is to be negotiated.
+    No,
+    /// It says that the id is in use; perhaps an answer to this session was lost (ruling F38).
+    Perhaps,
+    /// It took a logon, and may not deny the session any more.
+    Surely,
 }
 
 /// The customer's half of a session. Invariants: `next_out` and the inbound position never go back;
-/// a timestamp is never used twice.
+/// `position_out <= next_out`; a timestamp is never used twice.
 #[derive(Debug)]
 pub struct ClientSession {
     identity: ClientIdentity,
     options: SessionOptions,
     state: State,
-    /// Whether the server is known to have the session.
-    is_negotiated: bool,
-    /// Whether an EstablishmentAck ever came.
-    was_established: bool,
+    known: Known,
     next_out: Seq,
+    /// The number that this line's next message or Sequence may carry (ruling F01): below
+    /// `next_out` while requests are sent again under their own numbers.
+    position_out: Seq,
+    /// Where the next Establish begins, instead of at `next_out`.
+    resume_at: Option<Seq>,
     inbound: Inbound,
     /// Timestamp of the last signed or answered request.
     stamp: Nanos,
@@ -81,37 +102,65 @@ pub struct ClientSession {
     since: Nanos,
     last_sent: Nanos,
     last_received: Nanos,
+    /// When the server last served something that it owes.
+    last_served: Nanos,
     /// Whether the silence was already answered with a probe.
     is_probed: bool,
+    /// Whether the gate was shut when last heard of: then Sequence asks often whether it is open.
+    is_gate_shut: bool,
+    finish: Finish,
     /// What the server announced.
     server_interval: Nanos,
+    /// CODType and window in force, as the server told.
+    cod: (u8, u32),
 }
 
 impl ClientSession {
     /// A session that has not logged on yet.
     #[must_use]
     pub const fn new(identity: ClientIdentity, options: SessionOptions) -> Self {
+        Self::resumed(identity, options, Standing::NEW)
+    }
+
+    /// A session that an earlier program left at `standing`.
+    #[must_use]
+    pub const fn resumed(
+        identity: ClientIdentity,
+        options: SessionOptions,
+        standing: Standing,
+    ) -> Self {
         Self {
             identity,
             options,
             state: State::Disconnected,
-            is_negotiated: false,
-            was_established: false,
-            next_out: Seq::FIRST,
-            inbound: Inbound::new(Seq::FIRST),
-            stamp: Nanos(0),
+            known: if standing.is_negotiated { Known::Surely } else { Known::No },
+            next_out: standing.next_out,
+            position_out: standing.next_out,
+            resume_at: None,
+            inbound: Inbound::new(standing.next_in),
+            stamp: standing.stamp,
             wall_base: (Nanos(0), Nanos(0)),
             since: Nanos(0),
             last_sent: Nanos(0),
             last_received: Nanos(0),
+            last_served: Nanos(0),
             is_probed: false,
+            is_gate_shut: false,
+            finish: Finish::No,
             server_interval: Nanos::SECOND,
+            cod: (0, 0),
         }
+    }
+
+    /// Lets the next Establish begin at this number, the first of those that
+    /// [`ClientSession::on_resend`] will send again; `None`: at the next number.
+    pub const fn resume_at(&mut self, first: Option<Seq>) {
+        self.resume_at = first;
     }
 
     /// A line is there: logs on. `wall` is the wall clock, which signs the logon's time.
     pub fn on_connected(&mut self, now: Nanos, wall: Nanos, send: &mut Vec<u8>) {
-        if self.state == State::Stopped {
+        if self.is_over() {
             return;
         }
         assert!(
@@ -121,16 +170,17 @@ impl ClientSession {
         );
         self.wall_base = (now, wall);
         self.last_received = now;
-        if self.is_negotiated {
-            self.establish(now, send);
-        } else {
-            self.negotiate(now, send);
+        match self.known {
+            Known::No => self.negotiate(now, send),
+            Known::Perhaps | Known::Surely => self.establish(now, send),
         }
     }
 
     /// The line is gone.
     pub fn on_disconnected(&mut self, now: Nanos) {
-        if self.state != State::Stopped {
+        if !self.is_over() {
+            self.is_gate_shut = false;
+            self.finish = self.finish.after_loss();
             self.transition(State::Disconnected, now);
         }
     }
@@ -147,6 +197,7 @@ impl ClientSession {
         }
         self.last_received = now;
         self.is_probed = false;
+        let served = self.service_mark();
         let handled = match decode_outbound(frame) {
             Ok(Outbound::Report(report)) => self.on_report(report),
             Ok(Outbound::Session(message)) => self.on_session_message(now, &message, send),
@@ -156,6 +207,9 @@ impl ClientSession {
             Ok(event) => event,
             Err(breach) => return Some(self.breach(now, breach, send)),
         };
+        if self.service_mark() != served {
+            self.last_served = now;
+        }
         event.or_else(|| self.recover(now, send))
     }
 
@@ -167,7 +221,7 @@ impl ClientSession {
     /// Time passed; call at [`ClientSession::next_deadline`]. A call too many is harmless.
     pub fn on_timer(&mut self, now: Nanos, send: &mut Vec<u8>) -> Option<ClientEvent> {
         match self.state {
-            State::Disconnected | State::Closed | State::Stopped => None,
+            State::Disconnected | State::Closed | State::Stopped | State::Finalized => None,
             State::Negotiating | State::Establishing => (now >= self.next_deadline()?).then(|| {
                 let reason = "the logon was not answered";
                 self.leave(now, TerminationCode::KeepaliveLapsed, reason)
@@ -176,6 +230,11 @@ impl ClientSession {
                 let reason = "the Terminate was not answered";
                 self.leave(now, TerminationCode::Finished, reason)
             }),
+            State::Recovering | State::Live if now >= self.service_at() => {
+                let reason = "what was asked for was not served";
+                self.send_terminate(TerminationCode::UnspecifiedError, reason, send);
+                Some(self.leave(now, TerminationCode::UnspecifiedError, reason))
+            }
             State::Recovering | State::Live => self.on_keepalive(now, send),
         }
     }
@@ -188,7 +247,7 @@ impl ClientSession {
         message: &mut ClientMessage,
         send: &mut Vec<u8>,
     ) -> Option<Seq> {
-        if self.state != State::Live {
+        if !self.is_sending() {
             return None;
         }
         let seq = self.next_out;
@@ -199,20 +258,31 @@ impl ClientSession {
         }
         append(send, CLIENT_BYTES_MAX, |out| Some(encode_client(message, out)));
         self.next_out = seq.next();
+        self.position_out = self.next_out;
         self.last_sent = now;
         Some(seq)
     }
 
-    /// Leaves the line in order; `Terminated` follows with the server's answer. The session lives
-    /// on and can be established again.
-    pub fn on_finish(&mut self, now: Nanos, send: &mut Vec<u8>) {
-        match self.state {
-            State::Recovering | State::Live => {
-                self.send_terminate(TerminationCode::Finished, "", send);
-                self.transition(State::Terminating, now);
-            }
-            State::Negotiating | State::Establishing => self.transition(State::Closed, now),
-            State::Disconnected | State::Terminating | State::Closed | State::Stopped => {}
+    /// Sends a request of an earlier line again under its own number, as it was: one that the
+    /// server took is dropped there, one that it never got is executed. Numbers rise from
+    /// [`ClientSession::resume_at`]; false, and nothing is sent, for any other.
+    pub fn on_resend(&mut self, now: Nanos, message: &ClientMessage, send: &mut Vec<u8>) -> bool {
+        let seq = message.msg_seq_num();
+        if !self.is_sending() || seq < self.position_out || seq >= self.next_out {
+            return false;
+        }
+        append(send, CLIENT_BYTES_MAX, |out| Some(encode_client(message, out)));
+        self.position_out = seq.next();
+        self.last_sent = now;
+        true
+    }
+
+    /// Nothing more is sent again under its own number. What is left out becomes a gap, which the
+    /// server hears of now and tells with NotApplied.
+    pub fn on_resent(&mut self, now: Nanos, send: &mut Vec<u8>) {
+        if self.state == State::Live && self.position_out < self.next_out {
+            self.position_out = self.next_out;
+            self.send_session(now, &SessionMessage::Sequence { next_seq_no: self.next_out }, send);
         }
     }
 
@@ -220,12 +290,14 @@ impl ClientSession {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
         match self.state {
-            State::Disconnected | State::Closed | State::Stopped => None,
+            State::Disconnected | State::Closed | State::Stopped | State::Finalized => None,
             State::Negotiating | State::Establishing => {
                 Some(self.since.saturating_add(LOGON_ANSWER_MAX))
             }
             State::Terminating => Some(self.since.saturating_add(TERMINATE_ANSWER_MAX)),
-            State::Recovering | State::Live => Some(self.heartbeat_at().min(self.silence_at())),
+            State::Recovering | State::Live => {
+                Some(self.heartbeat_at().min(self.silence_at()).min(self.service_at()))
+            }
         }
     }
 
@@ -235,10 +307,16 @@ impl ClientSession {
         self.state == State::Live
     }
 
-    /// Whether the session is over for ever.
+    /// Whether the session is over for ever because something was lost.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.state == State::Stopped
+    }
+
+    /// Whether the session was brought to its end, as asked.
+    #[must_use]
+    pub fn is_finalized(&self) -> bool {
+        self.state == State::Finalized
     }
 
     /// The number of the next request.
@@ -251,6 +329,23 @@ impl ClientSession {
     #[must_use]
     pub const fn next_in(&self) -> Seq {
         self.inbound.expected()
+    }
+
+    /// What a program keeps to go on with the session after its own restart.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        Standing {
+            is_negotiated: matches!(self.known, Known::Surely),
+            next_out: self.next_out,
+            next_in: self.next_in(),
+            stamp: self.stamp,
+        }
+    }
+
+    /// CODType and window (ms) in force on this line, as the server told.
+    #[must_use]
+    pub const fn cod_in_force(&self) -> (u8, u32) {
+        self.cod
     }
 
     /// The session's id.
@@ -266,8 +361,12 @@ impl ClientSession {
             | State::Recovering
             | State::Live
             | State::Terminating => true,
-            State::Disconnected | State::Closed | State::Stopped => false,
+            State::Disconnected | State::Closed | State::Stopped | State::Finalized => false,
         }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Finalized)
     }
 
     fn is_bound(&self) -> bool {
@@ -276,167 +375,14 @@ impl ClientSession {
 
     /// The only writer of the state.
     fn transition(&mut self, to: State, now: Nanos) {
-        assert!(self.state != State::Stopped, "a stopped session went on to {to:?}");
+        assert!(!self.is_over(), "a session that is over went on to {to:?}");
         self.state = to;
         self.since = now;
-    }
-
-    fn on_report(&mut self, mut report: Report) -> Result<Option<ClientEvent>, Breach> {
-        if !self.is_bound() {
-            return Err("a report before the session is established");
-        }
-        let explicit = match report.body {
-            ReportBody::NotApplied { .. } => None,
-            ReportBody::New(_)
-            | ReportBody::Canceled(_)
-            | ReportBody::Trade(_)
-            | ReportBody::Reject(_)
-            | ReportBody::Status(_)
-            | ReportBody::CancelReject(_)
-            | ReportBody::BusinessReject(_) => Some(report.msg_seq_num),
-        };
-        Ok(match self.inbound.on_message(explicit)? {
-            Arrival::Fresh(seq) => {
-                report.msg_seq_num = seq;
-                Some(ClientEvent::Report(report))
-            }
-            Arrival::Seen | Arrival::Ahead => None,
-        })
-    }
-
-    fn on_session_message(
-        &mut self,
-        now: Nanos,
-        message: &SessionMessage<'_>,
-        send: &mut Vec<u8>,
-    ) -> Result<Option<ClientEvent>, Breach> {
-        if !self.is_ours(message) {
-            return Err("a message of another session, or with an impossible number");
-        }
-        let is_bound = self.is_bound();
-        let bound = |ok: Result<(), Breach>| {
-            if is_bound { ok } else { Err("out of turn") }
-        };
-        match *message {
-            SessionMessage::NegotiationResponse { request_timestamp, .. }
-                if self.state == State::Negotiating && request_timestamp == self.stamp =>
-            {
-                self.is_negotiated = true;
-                self.establish(now, send);
-                Ok(None)
-            }
-            SessionMessage::NegotiationReject { code, reason, .. }
-                if self.state == State::Negotiating =>
-            {
-                Ok(Some(self.on_negotiation_reject(now, code, reason)))
-            }
-            SessionMessage::EstablishmentAck {
-                request_timestamp,
-                keepalive_interval,
-                next_seq_no,
-                last_incoming_seq_no,
-                ..
-            } if self.state == State::Establishing && request_timestamp == self.stamp => {
-                self.server_interval = Nanos::from_millis(keepalive_interval);
-                Ok(Some(self.on_ack(now, next_seq_no, last_incoming_seq_no, send)))
-            }
-            SessionMessage::EstablishmentReject { code, reason, .. }
-                if self.state == State::Establishing =>
-            {
-                Ok(Some(self.on_establishment_reject(now, code, reason)))
-            }
-            SessionMessage::Sequence { next_seq_no } => {
-                bound(self.inbound.on_sequence(next_seq_no)).map(|()| None)
-            }
-            SessionMessage::Retransmission { request_timestamp, next_seq_no, count, .. } => {
-                let inbound = &mut self.inbound;
-                bound(inbound.on_retransmission(request_timestamp, next_seq_no, count))
-                    .map(|()| None)
-            }
-            SessionMessage::RetransmitReject { request_timestamp, .. } if is_bound => match self
-                .inbound
-                .on_denied(request_timestamp)?
-            {
-                Denied::Overlap => Ok(None),
-                Denied::Missing(from) => Ok(Some(self.stop(now, StopCause::ReportsGone { from }))),
-            },
-            SessionMessage::Terminate { code, reason, .. } => {
-                Ok(Some(self.on_terminate(now, code, reason, send)))
-            }
-            SessionMessage::NotAccepting { from_seq_no, cause } if is_bound => {
-                Ok(Some(ClientEvent::NotAccepting { from_seq_no, cause }))
-            }
-            SessionMessage::ReplicationStatus { .. } if is_bound => Ok(None),
-            SessionMessage::Negotiate { .. }
-            | SessionMessage::NegotiationResponse { .. }
-            | SessionMessage::NegotiationReject { .. }
-            | SessionMessage::Establish { .. }
-            | SessionMessage::EstablishmentAck { .. }
-            | SessionMessage::EstablishmentReject { .. }
-            | SessionMessage::RetransmitRequest { .. }
-            | SessionMessage::RetransmitReject { .. }
-            | SessionMessage::NotAccepting { .. }
-            | SessionMessage::ReplicationStatus { .. } => Err("a session message out of turn"),
-        }
-    }
-
-    /// Whether a message names this session and only numbers that can be counted on from.
-    fn is_ours(&self, message: &SessionMessage<'_>) -> bool {
-        let own = self.identity.session_id;
-        match *message {
-            SessionMessage::Negotiate { session_id, .. }
-            | SessionMessage::NegotiationResponse { session_id, .. }
-            | SessionMessage::NegotiationReject { session_id, .. }
-            | SessionMessage::Establish { session_id, .. }
-            | SessionMessage::EstablishmentReject { session_id, .. }
-            | SessionMessage::RetransmitRequest { session_id, .. }
-            | SessionMessage::RetransmitReject { session_id, .. } => session_id == own,
-            SessionMessage::EstablishmentAck {
-                session_id,
-                next_seq_no,
-                last_incoming_seq_no,
-                ..
-            } => session_id == own && next_seq_no.max(last_incoming_seq_no) <= SEQ_MAX,
-            SessionMessage::Retransmission { session_id, next_seq_no, .. } => {
-                session_id == own && next_seq_no <= SEQ_MAX
-            }
-            SessionMessage::Terminate { session_id, .. } => {
-                session_id == own || session_id == SessionId::NONE
-            }
-            SessionMessage::Sequence { next_seq_no } => next_seq_no <= SEQ_MAX,
-            SessionMessage::NotAccepting { .. } | SessionMessage::ReplicationStatus { .. } => true,
-        }
-    }
-
-    fn on_terminate(
-        &mut self,
-        now: Nanos,
-        code: u8,
-        reason: &[u8],
-        send: &mut Vec<u8>,
-    ) -> ClientEvent {
-        let by = if self.state == State::Terminating {
-            Party::Client
-        } else {
-            self.send_terminate(TerminationCode::Finished, "", send);
-            Party::Server
-        };
-        self.transition(State::Closed, now);
-        ClientEvent::Terminated { by, code, reason: text(reason) }
     }
 
     fn send_session(&mut self, now: Nanos, message: &SessionMessage<'_>, send: &mut Vec<u8>) {
         append(send, SEND_BYTES_MAX, |out| encode_session(message, out));
         self.last_sent = now;
-    }
-
-    fn send_terminate(&self, code: TerminationCode, reason: &str, send: &mut Vec<u8>) {
-        let message = SessionMessage::Terminate {
-            session_id: self.identity.session_id,
-            code: code.wire(),
-            reason: reason.as_bytes(),
-        };
-        append(send, SEND_BYTES_MAX, |out| encode_session(&message, out));
     }
 
     fn breach(&mut self, now: Nanos, breach: Breach, send: &mut Vec<u8>) -> ClientEvent {

@@ -91,6 +91,9 @@ impl Established {
             SessionMessage::Negotiate { .. } | SessionMessage::Establish { .. } => {
                 Err(Breach::unspecified("established already"))
             }
+            SessionMessage::FinishedSending { .. } | SessionMessage::FinishedReceiving { .. } => {
+                Err(Breach::unspecified("finalization is not offered"))
+            }
             SessionMessage::NegotiationResponse { .. }
             | SessionMessage::NegotiationReject { .. }
             | SessionMessage::EstablishmentAck { .. }

@@ -256,6 +256,18 @@ pub enum SessionMessage<'a> {
         /// For a human.
         reason: &'a [u8],
     },
+    /// Template 15.
+    FinishedSending {
+        /// The bound id.
+        session_id: SessionId,
+        /// The sender's last number; 0 if none. [`NULL_U64`] is a breach.
+        last_seq_no: Seq,
+    },
+    /// Template 16.
+    FinishedReceiving {
+        /// The bound id.
+        session_id: SessionId,
+    },
     /// Template 20.
     NotAccepting {
         /// First number that was dropped.

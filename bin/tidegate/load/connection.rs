@@ -4,19 +4,21 @@
 //! file joins them to a line: what is sent when, what a lost line means, and when to give up.
 
 use super::figures::{Figures, LATE_AFTER};
-use super::line::{Inbox, Line, LineEvent};
+use super::line::{Line, LineEvent};
 use super::plan::{Duplicate, Extras, Plan};
 use super::requests::{Pending, Request, Requests};
-use super::words::{RETRY_PAUSE, reject_name, retry_pause, stop_words};
 use std::collections::VecDeque;
 use std::io;
 use tidegate::client::event::{Advice, ClientEvent};
 use tidegate::client::history::{EntryKind, HistoryWriter};
 use tidegate::client::session::{ClientSession, SEND_BYTES_MAX};
+use tidegate::client::transport::Inbox;
 use tidegate::vocabulary::fix::TerminationCode;
 use tidegate::vocabulary::units::{ClOrdId, Nanos};
 use tidegate::wire::encode::CLIENT_BYTES_MAX;
 
+/// Pause before a line is tried again.
+const RETRY_PAUSE: Nanos = Nanos(20_000_000);
 /// Bytes waiting for the socket at which no more requests are made.
 const OUTBOX_BYTES_MAX: usize = 32 * 1024;
 /// Frames kept to be sent again as they were.
@@ -300,13 +302,14 @@ impl<'p> Connection<'p> {
             }
             ClientEvent::Rejected { code, reason, advice } => {
                 self.is_closing = true;
-                let refusal = format!("logon refused: {} ({reason})", reject_name(*code));
+                let refusal = format!("logon refused: {code} ({reason})");
                 self.note(now, EntryKind::Note, refusal.as_bytes())?;
                 self.leaving = Some(refusal.clone());
                 self.retry_at = match advice {
                     Advice::ReconnectNow => now,
-                    Advice::RetryLater => now.saturating_add(retry_pause(*code)),
-                    Advice::GiveUp => {
+                    Advice::RetryAfter(pause) => now.saturating_add(*pause),
+                    Advice::NextAddress => now.saturating_add(RETRY_PAUSE),
+                    Advice::NewSession | Advice::GiveUp => {
                         self.end = Some(End::Failed(refusal));
                         now
                     }
@@ -322,7 +325,7 @@ impl<'p> Connection<'p> {
             }
             ClientEvent::Stopped(cause) => {
                 self.is_closing = true;
-                let what = stop_words(*cause);
+                let what = cause.to_string();
                 self.note(now, EntryKind::Note, what.as_bytes())?;
                 self.end = Some(End::Failed(what));
             }

@@ -9,7 +9,8 @@ use std::cell::Cell;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
+use tidegate::client::transport::Clock;
 use tidegate::limits::LOGON_CONNECTIONS_MAX;
 use tidegate::vocabulary::units::Nanos;
 
@@ -34,28 +35,6 @@ pub(super) enum Idle {
     Spin,
     /// Sleep while nothing is due within a millisecond: for shared machines
     Park,
-}
-
-/// Wall time that never goes back: the wall clock at the start plus monotonic time since.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    start: Instant,
-    wall: Nanos,
-}
-
-impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "a client reads its own clock")]
-    pub(super) fn start() -> Self {
-        let wall = SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
-        Self { start: Instant::now(), wall: Nanos(wall) }
-    }
-
-    pub(super) fn now(&self) -> Nanos {
-        let span = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.wall.saturating_add(Nanos(span))
-    }
 }
 
 /// What the loop is told besides its connections.

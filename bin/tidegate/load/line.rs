@@ -7,22 +7,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
-use tidegate::limits::FRAME_BYTES_MAX;
-use tidegate::wire::frame::{Frame, FrameError, split};
-
-/// What one read may bring; always room for a whole frame.
-const INBOX_BYTES: usize = 16 * 1024;
-const _: () = assert!(INBOX_BYTES >= 2 * FRAME_BYTES_MAX);
-
-/// Bytes that came and were not handled yet.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    bytes: Vec<u8>,
-    /// In `[0, filled]`.
-    handled: usize,
-    /// In `[handled, bytes.len()]`.
-    filled: usize,
-}
+use tidegate::client::transport::Inbox;
 
 /// What happened on a line.
 #[derive(Debug)]
@@ -53,31 +38,6 @@ pub(super) struct Line {
     is_signaled: bool,
 }
 
-impl Inbox {
-    /// The next whole frame and its octets.
-    pub(super) fn next_frame(&mut self) -> Result<Option<(Frame<'_>, &[u8])>, FrameError> {
-        let Some(rest) = self.bytes.get(self.handled..self.filled) else {
-            return Ok(None);
-        };
-        Ok(split(rest, FRAME_BYTES_MAX)?.map(|(frame, len)| {
-            self.handled += len;
-            (frame, rest.get(..len).unwrap_or(rest))
-        }))
-    }
-
-    /// Moves the rest to the front and returns the room behind it, never empty.
-    fn room(&mut self) -> &mut [u8] {
-        self.bytes.copy_within(self.handled..self.filled, 0);
-        self.filled -= self.handled;
-        self.handled = 0;
-        self.bytes.get_mut(self.filled..).unwrap_or_default()
-    }
-
-    fn clear(&mut self) {
-        (self.handled, self.filled) = (0, 0);
-    }
-}
-
 impl Line {
     /// A line that is down.
     pub(super) fn new(address: SocketAddr, token: Token) -> Self {
@@ -85,7 +45,7 @@ impl Line {
             address,
             token,
             state: State::Down,
-            inbox: Inbox { bytes: vec![0; INBOX_BYTES], ..Inbox::default() },
+            inbox: Inbox::new(),
             is_readable: false,
             is_signaled: false,
         }
@@ -157,7 +117,7 @@ impl Line {
             match stream.read(self.inbox.room()) {
                 Ok(0) => return Some(LineEvent::Lost("closed by the server".to_owned())),
                 Ok(count) => {
-                    self.inbox.filled += count;
+                    self.inbox.on_filled(count);
                     return Some(LineEvent::Bytes);
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

@@ -1,13 +1,14 @@
 //! Logging on: Negotiate once in a session's life, Establish on every line, and what refusals mean.
 
-use super::{ClientSession, State, text};
-use crate::client::event::{Advice, ClientEvent, RejectCode, StopCause};
+use super::finish::Finish;
+use super::{ClientSession, Known, State, text};
+use crate::client::event::{Advice, ClientEvent, Party, RejectCode, StopCause};
 use crate::limits::FRAME_BYTES_MAX_LOGON;
 use crate::vocabulary::fix::{
-    EstablishmentRejectCode, FlowType, NegotiationRejectCode, ReportLevel,
+    EstablishmentRejectCode, FlowType, NegotiationRejectCode, ReportLevel, TerminationCode,
 };
 use crate::vocabulary::message::SessionMessage;
-use crate::vocabulary::units::{Nanos, Seq};
+use crate::vocabulary::units::{Nanos, Seq, Text};
 use crate::wire::encode::encode_session;
 use crate::wire::frame::split;
 
@@ -27,7 +28,8 @@ impl ClientSession {
     pub(super) fn establish(&mut self, now: Nanos, send: &mut Vec<u8>) {
         let timestamp = self.next_stamp(now);
         let (session_id, options) = (self.identity.session_id, self.options);
-        let next_seq_no = self.next_out.0;
+        self.position_out = self.resume_at.map_or(self.next_out, |at| at.min(self.next_out));
+        let next_seq_no = self.position_out.0;
         self.send_signed(now, send, |credentials| SessionMessage::Establish {
             session_id,
             timestamp,
@@ -69,10 +71,11 @@ impl ClientSession {
         let advice = match Code::from_wire(code) {
             // The answer to an earlier Negotiate was lost (ruling F38): the session is there.
             Some(Code::DuplicateId) => {
-                self.is_negotiated = true;
+                self.known = Known::Perhaps;
                 Advice::ReconnectNow
             }
-            Some(Code::NotPrimary | Code::NotAccepting | Code::Capacity) => Advice::RetryLater,
+            // Whatever address the server's words name: the next of the client's own list.
+            Some(Code::NotPrimary | Code::NotAccepting | Code::Capacity) => Advice::NextAddress,
             Some(Code::Credentials | Code::FlowTypeNotSupported | Code::Unspecified) | None => {
                 Advice::GiveUp
             }
@@ -90,15 +93,29 @@ impl ClientSession {
         use EstablishmentRejectCode as Code;
         let advice = match Code::from_wire(code) {
             Some(Code::HistoryLost) => return self.stop(now, StopCause::HistoryLost),
-            Some(Code::Unnegotiated) if self.was_established => {
+            Some(Code::Unnegotiated) if self.finish == Finish::Doubtful => {
+                self.transition(State::Finalized, now);
+                let code = TerminationCode::Finished.wire();
+                let reason = Text::new("finalized on an earlier line");
+                return ClientEvent::Terminated { by: Party::Server, code, reason };
+            }
+            Some(Code::Unnegotiated) if self.known == Known::Surely => {
                 return self.stop(now, StopCause::Forgotten);
             }
-            Some(Code::AlreadyEstablished | Code::NotPrimary | Code::NotAccepting) => {
-                Advice::RetryLater
+            // The id was refused as a duplicate before, and now nobody knows it (ruling F38).
+            Some(Code::Unnegotiated) => Advice::NewSession,
+            // The old line counts as silent after one interval (ruling F33).
+            Some(Code::AlreadyEstablished) => {
+                Advice::RetryAfter(Nanos(Nanos::from_millis(self.options.keepalive_interval).0 / 4))
+            }
+            Some(Code::NotPrimary | Code::NotAccepting) => Advice::NextAddress,
+            // The server remembers fewer numbers than this asked to go back: new numbers then.
+            Some(Code::InvalidNextSeqNo) if self.position_out < self.next_out => {
+                self.resume_at = None;
+                Advice::ReconnectNow
             }
             Some(
-                Code::Unnegotiated
-                | Code::SessionBlocked
+                Code::SessionBlocked
                 | Code::KeepaliveInterval
                 | Code::Credentials
                 | Code::Unspecified
@@ -126,13 +143,17 @@ impl ClientSession {
             let offered = next_in;
             return self.stop(now, StopCause::DataLoss { expected, offered });
         }
-        self.was_established = true;
-        self.next_out = self.next_out.max(last_incoming.next());
+        self.known = Known::Surely;
+        if last_incoming >= self.next_out {
+            self.next_out = last_incoming.next();
+            self.position_out = self.next_out;
+        }
         self.inbound.on_established(next_in, self.options.overlap);
         let is_live = self.inbound.is_live();
         let next_out = self.next_out;
         if is_live {
             self.transition(State::Live, now);
+            self.go_on_finishing(now, send);
         } else {
             self.transition(State::Recovering, now);
             self.ask(now, send);

@@ -11,6 +11,7 @@ impl ClientSession {
         match self.state {
             State::Recovering if self.inbound.is_live() => {
                 self.transition(State::Live, now);
+                self.go_on_finishing(now, send);
                 Some(ClientEvent::Live)
             }
             // The server skipped numbers: they are recovered like those of a lost line.
@@ -23,13 +24,17 @@ impl ClientSession {
                 self.ask(now, send);
                 None
             }
-            State::Live
-            | State::Disconnected
+            State::Live => {
+                self.go_on_finishing(now, send);
+                None
+            }
+            State::Disconnected
             | State::Negotiating
             | State::Establishing
             | State::Terminating
             | State::Closed
-            | State::Stopped => None,
+            | State::Stopped
+            | State::Finalized => None,
         }
     }
 
@@ -37,6 +42,7 @@ impl ClientSession {
         let timestamp = self.peek_stamp(now);
         if let Some((from_seq_no, count)) = self.inbound.next_request(timestamp) {
             self.stamp = timestamp;
+            self.last_served = now;
             let request = SessionMessage::RetransmitRequest {
                 session_id: self.identity.session_id,
                 timestamp,

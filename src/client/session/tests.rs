@@ -1,9 +1,11 @@
 //! Scripts: what the server says, what the application sees, what the client answers.
 
+mod going_on;
+
 use super::*;
 use crate::client::event::Advice;
 use crate::session::credentials::Key;
-use crate::vocabulary::event::BusinessMessageReject;
+use crate::vocabulary::event::{BusinessMessageReject, Report, ReportBody};
 use crate::vocabulary::fix::{
     EstablishmentRejectCode, EstablishmentRejectCode as Code, FlowType, NegotiationRejectCode,
 };
@@ -118,6 +120,12 @@ impl Script {
                 Request::Session(SessionMessage::Terminate { code, .. }) => {
                     format!("Terminate {code}")
                 }
+                Request::Session(SessionMessage::FinishedSending { last_seq_no, .. }) => {
+                    format!("FinishedSending {last_seq_no}")
+                }
+                Request::Session(SessionMessage::FinishedReceiving { .. }) => {
+                    "FinishedReceiving".into()
+                }
                 other @ Request::Session(_) => format!("{other:?}"),
             });
             rest = &rest[len..];
@@ -155,12 +163,28 @@ impl Script {
     }
 
     fn denied(&self) -> SessionMessage<'static> {
+        self.denied_as(0)
+    }
+
+    fn denied_as(&self, code: u8) -> SessionMessage<'static> {
         SessionMessage::RetransmitReject {
             session_id: ID,
             request_timestamp: self.session.stamp,
-            code: 0,
-            reason: b"too old",
+            code,
+            reason: b"no",
         }
+    }
+
+    /// A refused Establish on a new line.
+    fn refused(&mut self, code: EstablishmentRejectCode) -> Option<ClientEvent> {
+        self.session.on_disconnected(self.now);
+        self.connect();
+        self.say(&SessionMessage::EstablishmentReject {
+            session_id: ID,
+            request_timestamp: self.session.stamp,
+            code: code.wire(),
+            reason: b"",
+        })
     }
 }
 
@@ -456,9 +480,18 @@ fn lost_data_stops_the_session_for_ever() {
     };
     assert_eq!(cause(rejected(Code::HistoryLost)), StopCause::HistoryLost);
     assert_eq!(cause(rejected(Code::Unnegotiated)), StopCause::Forgotten);
-    for code in [Code::AlreadyEstablished, Code::NotPrimary, Code::NotAccepting] {
+    let quarter = Advice::RetryAfter(Nanos(SECOND / 4));
+    let rows = [
+        (Code::AlreadyEstablished, quarter),
+        (Code::NotPrimary, Advice::NextAddress),
+        (Code::NotAccepting, Advice::NextAddress),
+        (Code::Credentials, Advice::GiveUp),
+        (Code::SessionBlocked, Advice::GiveUp),
+        (Code::InvalidNextSeqNo, Advice::GiveUp),
+    ];
+    for (code, expected) in rows {
         let event = rejected(code);
-        assert!(matches!(event, Some(ClientEvent::Rejected { advice: Advice::RetryLater, .. })));
+        assert!(matches!(event, Some(ClientEvent::Rejected { advice, .. }) if advice == expected));
     }
 
     let mut s = Script::live();

@@ -372,6 +372,10 @@ fn say_message(message: &SessionMessage<'_>) -> String {
         SessionMessage::ReplicationStatus { epoch, released_seq_no, isr_count, .. } => {
             format!("Status(epoch {epoch}, released {released_seq_no}, {isr_count} in sync)")
         }
+        SessionMessage::FinishedSending { last_seq_no, .. } => {
+            format!("FinishedSending({last_seq_no})")
+        }
+        SessionMessage::FinishedReceiving { .. } => "FinishedReceiving".into(),
         SessionMessage::Negotiate { .. }
         | SessionMessage::Establish { .. }
         | SessionMessage::RetransmitRequest { .. } => "not a message of a server".into(),

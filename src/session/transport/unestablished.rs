@@ -73,6 +73,8 @@ impl Transport {
                 | SessionMessage::RetransmitRequest { .. }
                 | SessionMessage::Retransmission { .. }
                 | SessionMessage::RetransmitReject { .. }
+                | SessionMessage::FinishedSending { .. }
+                | SessionMessage::FinishedReceiving { .. }
                 | SessionMessage::NotAccepting { .. }
                 | SessionMessage::ReplicationStatus { .. } => {
                     Breach::unspecified("not established")
