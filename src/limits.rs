@@ -46,6 +46,19 @@ pub const KEEPALIVE_MS_MAX: u32 = 60_000;
 pub const KEEPALIVE_MS_SERVER_MAX: u32 = 10_000;
 /// Longest window of cancel on disconnect in milliseconds (ruling F09).
 pub const COD_WINDOW_MS_MAX: u32 = 60_000;
+/// Least time that a client has to come back after a leader was activated (ruling F09).
+pub const COD_FAILOVER_GRACE: Nanos = Nanos(2 * Nanos::SECOND.0);
+/// Timers that one Tick fires at most: it is one record, and others wait for it.
+pub const TIMERS_A_TICK_MAX: u32 = 1024;
+/// Orders after whose cancellation a Tick fires no further timer: a takeover makes the windows of
+/// all sessions end together.
+pub const CANCELS_A_TICK_MAX: u32 = 4096;
+/// Active time after which an unused session without open orders is forgotten (ruling F37).
+pub const SESSION_UNUSED_MAX: Nanos = Nanos(7 * 24 * 3600 * Nanos::SECOND.0);
+/// Active time for which the id of a final session is kept, so that a client that uses it again by
+/// mistake is told DuplicateId; far longer than a recorded logon is good for.
+pub const SESSION_FINAL_KEPT: Nanos = Nanos(24 * 3600 * Nanos::SECOND.0);
+const _: () = assert!(SESSION_FINAL_KEPT.0 > 2 * LOGON_CLOCK_SKEW_MAX.0);
 /// How far a logon's timestamp may be from the node's wall clock.
 pub const LOGON_CLOCK_SKEW_MAX: Nanos = Nanos(5 * Nanos::SECOND.0);
 /// From accept to a whole first frame, and from NegotiationResponse to Establish.

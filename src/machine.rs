@@ -21,24 +21,20 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::engine::apply::{Engine, Progress};
 use crate::engine::outbox::{Outbox, ReportSink};
 use crate::engine::reporter::Reporter;
-use crate::session::logical::Sessions;
+use crate::session::logical::{CodTerms, Sessions, Stage};
 use crate::vocabulary::event::Event;
 use crate::vocabulary::message::ClientMessage;
 use crate::vocabulary::record::{Record, RecordBody};
 use crate::vocabulary::settings::{AccountOwner, Capacities, Instrument, Owner, Setting};
-use crate::vocabulary::units::{ClOrdId, Epoch, Index, Nanos, Seq, SessionIdx};
+use crate::vocabulary::units::{ClOrdId, Epoch, Index, Nanos, SessionIdx};
 use crate::wire::decode::decode_client_message;
 use crate::wire::encode::{encode_report, report_len};
 
+mod ends;
 mod snapshot;
 
+use ends::Unfinished;
 pub use snapshot::SnapshotError;
-
-/// Slack between the time at which a key may be forgotten and the Tick that sees to it: forgetting
-/// in batches, not with a record a key.
-const KEY_TICK_SLACK: Nanos = Nanos::SECOND;
-/// Expired keys that one Tick looks at, at most.
-const KEYS_A_TICK_MAX: u32 = 1024;
 
 /// Sessions, engine and numbering.
 ///
@@ -56,6 +52,7 @@ pub struct Machine {
     active: Nanos,
     exec_count: u64,
     output_digest: u64,
+    unfinished: Unfinished,
 }
 
 /// Why a record cannot be applied: the journal is not one that this build could have written.
@@ -126,7 +123,11 @@ impl Machine {
     fn with_capacities(capacities: Capacities) -> Self {
         Self {
             capacities,
-            sessions: Sessions::new(capacities.session_count_max, capacities.resend_window),
+            sessions: Sessions::with_seed(
+                capacities.session_count_max,
+                capacities.resend_window,
+                capacities.hash_seed,
+            ),
             engine: Engine::new(&capacities),
             epoch: Epoch(0),
             index: Index(0),
@@ -134,13 +135,14 @@ impl Machine {
             active: Nanos(0),
             exec_count: 0,
             output_digest: 0,
+            unfinished: Unfinished::default(),
         }
     }
 
     /// Applies one record. `out` is empty; after `More`, drain it and call [`Self::resume`].
     pub fn apply(&mut self, record: &Record<'_>, out: &mut Outbox) -> Result<Progress, ApplyError> {
         assert!(out.is_empty(), "events of the last record were not drained");
-        assert!(!self.engine.is_matching(), "the last record was not resumed to its end");
+        assert!(!self.is_unfinished(), "the last record was not resumed to its end");
         self.check_order(record)?;
         let span = record.time.since(self.time);
         // The time before an epoch is not active, and a pad before its EpochStart carries its
@@ -151,6 +153,7 @@ impl Machine {
         }
         self.index = record.index;
         self.time = record.time;
+        self.sessions.on_time(self.time, self.active);
         self.engine.expire(self.active);
         let index = record.index;
         let done = match record.body {
@@ -165,24 +168,29 @@ impl Machine {
                 }
                 is_possible
             }
-            RecordBody::SessionBind { session, timestamp, next_seq_no, .. } => {
-                self.on_bind(session, timestamp, next_seq_no, out)
+            RecordBody::SessionBind {
+                session,
+                timestamp,
+                next_seq_no,
+                cod_type,
+                cod_window,
+                ..
+            } => {
+                let cod = CodTerms { cod_type, window_ms: cod_window };
+                self.on_bind(session, timestamp, next_seq_no, cod, out)
             }
             RecordBody::SessionGap { session, next_seq_no } => {
                 self.on_gap(session, next_seq_no, out)
             }
-            RecordBody::SessionDown { session, .. } => {
-                let is_possible = self.sessions.get(session).is_some_and(|s| s.is_bound);
-                if is_possible {
-                    self.sessions.on_down(session);
-                    out.push(Event::Down { session });
+            RecordBody::SessionDown { session, cause } => self.on_down(session, cause, out),
+            RecordBody::SessionFinishing { session, next_seq_no } => {
+                if !self.on_finishing(session, next_seq_no, out) {
+                    return self.impossible("its session cannot be finished");
                 }
-                is_possible
+                return Ok(self.go_on(out));
             }
-            RecordBody::Tick => {
-                self.on_tick();
-                true
-            }
+            RecordBody::SessionFinal { session } => self.on_final(session),
+            RecordBody::Tick => return Ok(self.on_tick(out)),
             RecordBody::Pad => true,
             RecordBody::Admin { security_id, phase, .. } => {
                 self.engine.markets.set_phase(security_id, phase)
@@ -190,7 +198,7 @@ impl Machine {
             RecordBody::Config(setting) => self.on_setting(&setting),
             RecordBody::EpochStart { .. } => {
                 self.epoch = record.epoch;
-                self.sessions.on_epoch_start();
+                self.sessions.on_epoch_start(self.time);
                 true
             }
             RecordBody::StateHash { output_digest } => {
@@ -204,15 +212,14 @@ impl Machine {
         if done {
             Ok(Progress::Done)
         } else {
-            let what = "it contradicts the state that the records before it made";
-            Err(ApplyError::Impossible { index, what })
+            self.impossible("it contradicts the state that the records before it made")
         }
     }
 
     /// Goes on with the record that said `More`; `out` was drained.
     pub fn resume(&mut self, out: &mut Outbox) -> Progress {
         assert!(out.is_empty(), "events were not drained before resume");
-        self.with_reporter(out, Engine::resume)
+        self.go_on(out)
     }
 
     /// Encodes the events into the sink, folds them into the output digest, and empties the outbox.
@@ -233,7 +240,11 @@ impl Machine {
                         .wrapping_add(report.msg_seq_num.0);
                     self.output_digest = xxh3_64_with_seed(place.split_at(len).0, seed);
                 }
-                Event::Opened { .. } | Event::Bound { .. } | Event::Down { .. } => {
+                Event::Opened { .. }
+                | Event::Bound { .. }
+                | Event::Down { .. }
+                | Event::Finishing { .. }
+                | Event::Forgotten { .. } => {
                     sink.logon(self.index, event);
                 }
             }
@@ -310,13 +321,6 @@ impl Machine {
         xxh3_64(&self.snapshot())
     }
 
-    /// When the next timer is due: a Tick is journaled at or after it.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Nanos> {
-        let due = self.engine.dedup.next_expiry()?.saturating_add(KEY_TICK_SLACK);
-        Some(self.time.saturating_add(due.since(self.active)))
-    }
-
     /// The journaled capacities.
     #[must_use]
     pub fn capacities(&self) -> &Capacities {
@@ -357,6 +361,8 @@ impl Machine {
             | RecordBody::SessionBind { .. }
             | RecordBody::SessionGap { .. }
             | RecordBody::SessionDown { .. }
+            | RecordBody::SessionFinishing { .. }
+            | RecordBody::SessionFinal { .. }
             | RecordBody::Tick
             | RecordBody::Admin { .. }
             | RecordBody::Config(_)
@@ -379,15 +385,15 @@ impl Machine {
         message: &[u8],
         out: &mut Outbox,
     ) -> Result<Progress, ApplyError> {
-        let impossible = |what| Err(ApplyError::Impossible { index: self.index, what });
         let Ok(message) = decode_client_message(message) else {
-            return impossible("its message cannot be decoded by this build");
+            return self.impossible("its message cannot be decoded by this build");
         };
-        let Some(owner) = self.sessions.get(session).map(|s| s.owner) else {
-            return impossible("its session was never opened");
+        let open = self.sessions.get(session).filter(|s| s.stage == Stage::Open);
+        let Some(owner) = open.map(|s| s.owner) else {
+            return self.impossible("its session was never opened, or is finished");
         };
         if !self.sessions.is_in_reach(session, message.msg_seq_num()) {
-            return impossible("its session number is out of reach");
+            return self.impossible("its session number is out of reach");
         }
         let (gap, is_next) = self.sessions.on_message(
             session,
@@ -396,7 +402,7 @@ impl Machine {
             message.request_id(),
         );
         if !is_next {
-            return impossible("its session number was used before");
+            return self.impossible("its session number was used before");
         }
         Ok(self.with_reporter(out, |engine, rep| {
             if let Some(gap) = gap {
@@ -411,45 +417,8 @@ impl Machine {
         }))
     }
 
-    fn on_bind(
-        &mut self,
-        session: SessionIdx,
-        timestamp: Nanos,
-        next_seq_no: Option<Seq>,
-        out: &mut Outbox,
-    ) -> bool {
-        let Some(before) = self.sessions.get(session).copied() else { return false };
-        let is_in_reach = next_seq_no.is_none_or(|next| self.sessions.is_in_reach(session, next));
-        if before.is_bound || timestamp <= before.logon_time || !is_in_reach {
-            return false;
-        }
-        let gap = self.sessions.on_bind(session, next_seq_no, timestamp);
-        let last_in = Seq(before.expected_in.0 - 1);
-        out.push(Event::Bound { session, next_out: before.next_out, last_in });
-        if let Some(gap) = gap {
-            self.with_reporter(out, |_, rep| rep.not_applied(session, gap));
-        }
-        true
-    }
-
-    fn on_gap(&mut self, session: SessionIdx, next_seq_no: Seq, out: &mut Outbox) -> bool {
-        if self.sessions.get(session).is_none() || !self.sessions.is_in_reach(session, next_seq_no)
-        {
-            return false;
-        }
-        let Some(gap) = self.sessions.on_next(session, next_seq_no) else { return false };
-        self.with_reporter(out, |_, rep| rep.not_applied(session, gap));
-        true
-    }
-
-    fn on_tick(&mut self) {
-        let mut touched = 0;
-        while touched < KEYS_A_TICK_MAX {
-            match self.engine.expire(self.active) {
-                0 => break,
-                more => touched += more,
-            }
-        }
+    fn impossible(&self, what: &'static str) -> Result<Progress, ApplyError> {
+        Err(ApplyError::Impossible { index: self.index, what })
     }
 
     fn on_setting(&mut self, setting: &Setting) -> bool {

@@ -20,12 +20,12 @@ use tidegate::machine::{Machine, SnapshotError};
 use tidegate::replay;
 use tidegate::session::logical::{Admission, GapCheck, OpenRefusal};
 use tidegate::vocabulary::event::{Report, ReportBody};
-use tidegate::vocabulary::fix::MarketPhase;
+use tidegate::vocabulary::fix::{CodType, MarketPhase};
 use tidegate::vocabulary::message::{
     ClientMessage, NULL_I64, NewOrderSingle, OrderCancelRequest, OrderStatusRequest,
 };
 use tidegate::vocabulary::random::SplitMix;
-use tidegate::vocabulary::record::{DownCause, RecordBody};
+use tidegate::vocabulary::record::{DownCause, RecordBody, RecordKind};
 use tidegate::vocabulary::settings::{Capacities, Instrument, Owner, Setting};
 use tidegate::vocabulary::units::{
     ClOrdId, Epoch, Index, Nanos, OwnerIdx, Px, Seq, SessionIdx, Text,
@@ -62,6 +62,10 @@ impl Node {
 
 /// One client session as the generator knows it, ahead of what was applied.
 struct Peer {
+    /// Its slot is free: never opened, or forgotten.
+    is_free: bool,
+    /// FinishedSending was journaled; 2 once FinishedReceiving was.
+    stage: u8,
     owner: u16,
     expected: u64,
     is_bound: bool,
@@ -105,6 +109,10 @@ impl Generator {
             let span = match self.random.below(16) {
                 0 => self.capacities.key_retention.0 / 4,
                 1 => 0,
+                // A long night: windows end, now and then sessions are forgotten.
+                2 if self.one_in(12) => {
+                    self.pick(&[5_000_000_000, 90_000_000_000_000, 700_000_000_000_000])
+                }
                 _ => 1 + self.random.below(self.capacities.key_retention.0 / 64),
             };
             self.time += span;
@@ -129,22 +137,33 @@ impl Generator {
 
     /// The next record that goes through admission; none when nothing was to be journaled.
     fn input(&mut self, live: &mut Machine) -> Option<Stored> {
-        let count = self.peers.len() as u64;
-        if count < 3 || self.one_in(60) {
+        let used: Vec<usize> =
+            (0..self.peers.len()).filter(|at| !self.peers[*at].is_free).collect();
+        if used.len() < 3 || self.one_in(60) {
             return self.open(live);
         }
-        let session = usize::try_from(self.random.below(count)).expect("an index");
+        let session = self.pick(&used);
+        let index = SessionIdx(u32::try_from(session).expect("few"));
         if !self.peers[session].is_bound {
-            return if self.one_in(3) { None } else { Some(self.bind(live, session)) };
+            // What the shell asks before it takes an Establish.
+            let is_over = live.sessions().is_over(index, Nanos(self.time));
+            return if is_over || self.one_in(3) { None } else { Some(self.bind(live, session)) };
+        }
+        if self.peers[session].stage == 1 {
+            return match self.random.below(4) {
+                0 => Some(self.down(session)),
+                1 => Some(self.make_final(live, session)),
+                _ => None,
+            };
         }
         match self.random.below(100) {
             0..=1 => Some(self.down(session)),
+            13 if self.one_in(4) => Some(self.finish(live, session)),
             2..=3 => self.gap(live, session),
             4..=6 => {
                 self.repeat(live, session);
                 None
             }
-            7..=8 => Some(self.stored(&RecordBody::Tick)),
             9..=11 => {
                 let phase = self.pick(MarketPhase::ALL);
                 let phase = if self.one_in(4) { phase } else { MarketPhase::Trading };
@@ -157,7 +176,9 @@ impl Generator {
     }
 
     fn open(&mut self, live: &mut Machine) -> Option<Stored> {
-        let session = u32::try_from(self.peers.len()).expect("few");
+        let free = self.peers.iter().position(|peer| peer.is_free);
+        let slot = free.unwrap_or(self.peers.len());
+        let session = u32::try_from(slot).expect("few");
         let owner = self.pick(&[0, 1]);
         let id = session_id(session);
         let came = live.sessions_mut().admit_open(id, OwnerIdx(owner), Nanos(1));
@@ -166,16 +187,60 @@ impl Generator {
             return None;
         }
         assert_eq!(came, Ok(SessionIdx(session)));
+        let again = live.sessions_mut().admit_open(id, OwnerIdx(owner), Nanos(1));
+        assert_eq!(again, Err(OpenRefusal::DuplicateId));
         let numbers = BTreeMap::new();
-        self.peers.push(Peer { owner, expected: 1, is_bound: false, logon: 1, numbers });
+        let (is_free, stage, is_bound) = (false, 0, false);
+        let peer = Peer { is_free, stage, owner, expected: 1, is_bound, logon: 1, numbers };
+        if free.is_some() {
+            self.peers[slot] = peer
+        } else {
+            self.peers.push(peer)
+        }
         Some(self.stored(&open(session, owner)))
+    }
+
+    /// The client sends nothing more, and skipped some numbers perhaps.
+    fn finish(&mut self, live: &mut Machine, session: usize) -> Stored {
+        let step = self.random.below(3);
+        let peer = &mut self.peers[session];
+        let next = peer.expected + step;
+        let session = SessionIdx(u32::try_from(session).expect("few"));
+        let sessions = live.sessions_mut();
+        assert_eq!(sessions.admit_finishing(session, Seq(u64::MAX)), GapCheck::TooFar);
+        if peer.expected > 1 {
+            let low = sessions.admit_finishing(session, Seq(peer.expected - 2));
+            assert_eq!(low, GapCheck::TooFar, "below what it sent");
+        }
+        let came = sessions.admit_finishing(session, Seq(next - 1));
+        assert_eq!(came, if step == 0 { GapCheck::None } else { GapCheck::Gap });
+        peer.jump(next);
+        peer.stage = 1;
+        self.stored(&RecordBody::SessionFinishing { session, next_seq_no: Seq(next) })
+    }
+
+    fn make_final(&mut self, live: &mut Machine, session: usize) -> Stored {
+        let peer = &mut self.peers[session];
+        (peer.stage, peer.is_bound) = (2, false);
+        let session = SessionIdx(u32::try_from(session).expect("few"));
+        live.sessions_mut().admit_final(session);
+        assert!(live.sessions().is_over(session, Nanos(0)));
+        self.stored(&RecordBody::SessionFinal { session })
+    }
+
+    /// Learns which sessions were forgotten.
+    fn sync(&mut self, twin: &Twin) {
+        let used = twin.session_slots();
+        for (at, peer) in (0..).zip(&mut self.peers) {
+            peer.is_free = !used.contains(&at);
+        }
     }
 
     fn bind(&mut self, live: &mut Machine, session: usize) -> Stored {
         let choice = self.random.below(6);
         let step = self.random.below(12);
         let peer = &mut self.peers[session];
-        peer.is_bound = true;
+        (peer.is_bound, peer.stage) = (true, 0);
         peer.logon += 1 + step;
         let lowest = peer.expected.saturating_sub(8).max(1);
         let next = match choice {
@@ -187,7 +252,9 @@ impl Generator {
         peer.jump(next.unwrap_or(0));
         let (index, logon) = (u32::try_from(session).expect("few"), Nanos(peer.logon));
         live.sessions_mut().admit_bind(SessionIdx(index), next.map(Seq), logon);
-        self.stored(&bind(index, logon, next))
+        let cod_type = self.pick(CodType::ALL);
+        let cod_window = self.pick(&[0, 0, 3, 60_000]);
+        self.stored(&bind_with(index, logon, next, (cod_type, cod_window)))
     }
 
     fn down(&mut self, session: usize) -> Stored {
@@ -374,6 +441,7 @@ impl Generator {
     /// What stands alone in its batch: it needs a settled machine.
     fn alone(&mut self, live: &Machine) -> Option<Stored> {
         match self.random.below(40) {
+            4..=6 => Some(self.stored(&RecordBody::Tick)),
             0 => {
                 let prev_epoch = Epoch(self.epoch);
                 self.epoch += 1 + u32::try_from(self.random.below(2)).expect("few");
@@ -480,6 +548,9 @@ struct Reached {
     resent: u64,
     trades: u64,
     restored: u64,
+    opened: u64,
+    /// Orders cancelled by the system, by reason.
+    swept: BTreeMap<u8, u64>,
 }
 
 fn run(seed: u64, capacities: Capacities, batches: u64, reached: &mut Reached) -> Node {
@@ -494,6 +565,10 @@ fn run(seed: u64, capacities: Capacities, batches: u64, reached: &mut Reached) -
             let said = live.apply(stored);
             let came: Vec<_> = said.iter().map(|s| (s.session, s.report())).collect();
             assert_eq!(came, expected, "seed {seed} record {}", stored.index);
+            if let RecordBody::SessionOpen { session, .. } = read(stored).body {
+                ledger.next_out.remove(&session);
+                reached.opened += 1;
+            }
             for (session, report) in &came {
                 ledger.note(*session, report);
                 reached.note(report);
@@ -522,10 +597,13 @@ fn run(seed: u64, capacities: Capacities, batches: u64, reached: &mut Reached) -
             assert!(replica.machine.snapshot() == bytes, "seed {seed}: not canonical");
             reached.restored += 1;
         }
+        generator.sync(&twin);
         records = generator.alone(&live.machine).into_iter().collect();
-        if records.is_empty() {
+        // As in a turn: a Tick stands before the inputs, which are admitted before it is applied.
+        let is_tick = records.first().is_some_and(|r| r.kind == RecordKind::Tick.stored());
+        if records.is_empty() || is_tick {
             let count = 1 + generator.random.below(6);
-            records = (0..count).filter_map(|_| generator.input(&mut live.machine)).collect();
+            records.extend((0..count).filter_map(|_| generator.input(&mut live.machine)));
         }
     }
     ledger.close(&twin);
@@ -538,19 +616,28 @@ fn run(seed: u64, capacities: Capacities, batches: u64, reached: &mut Reached) -
 
 /// A deadline stands while there are keys, never earlier than the first may be forgotten.
 fn check_deadline(machine: &Machine, twin: &Twin) {
-    match (machine.next_deadline(), twin.first_due()) {
+    let deadline = machine.next_deadline().map(|due| due.since(machine.time()).0);
+    let key = twin.first_key_due();
+    let session = twin.first_session_due();
+    let latest = key.map(|span| span + 2 * Nanos::SECOND.0).into_iter().chain(session).min();
+    match (deadline, key.into_iter().chain(session).min()) {
         (None, None) => {}
         (Some(deadline), Some(span)) => {
-            assert!(deadline.since(machine.time()).0 >= span, "a Tick for nothing");
-            assert!(deadline.since(machine.time()).0 <= span + 2 * Nanos::SECOND.0);
+            assert!(deadline >= span, "a Tick for nothing");
+            assert!(Some(deadline) <= latest, "{deadline} {latest:?}");
         }
-        other => panic!("a deadline without keys, or keys without: {other:?}"),
+        other => panic!("a deadline for nothing, or none for something: {other:?}"),
     }
 }
 
 impl Reached {
     fn note(&mut self, report: &Report) {
         *self.templates.entry(report.body.template()).or_default() += 1;
+        if let ReportBody::Canceled(r) = &report.body
+            && let Some(reason) = r.exec_restatement_reason
+        {
+            *self.swept.entry(reason.wire()).or_default() += 1;
+        }
         if let ReportBody::Reject(r) = &report.body {
             *self.refusals.entry(r.text.to_string()).or_default() += 1;
             self.capacity += u64::from(r.text.as_str() == "capacity");
@@ -585,7 +672,12 @@ fn random_histories_agree_with_the_twin() {
         let count = reached.templates.get(&template).copied().unwrap_or(0);
         assert!(count > 100, "template {template} was told {count} times only: {reached:?}");
     }
-    let Reached { capacity, resent, trades, restored, .. } = reached;
+    for reason in [12, 13] {
+        let count = reached.swept.get(&reason).copied().unwrap_or(0);
+        assert!(count > 50, "reason {reason}: {count} times only: {reached:?}");
+    }
+    let Reached { capacity, resent, trades, restored, opened, .. } = reached;
+    assert!(opened > 48 * 5, "sessions are forgotten and their slots used again: {opened}");
     assert!(capacity > 100 && resent > 50 && trades > 500 && restored > 50, "{reached:?}");
 }
 
@@ -665,7 +757,7 @@ const CAPACITIES_END: usize = 8 + 4 + 32;
 
 fn snapshot() -> Vec<u8> {
     let capacities = Capacities { key_count_max: 64, order_count_max: 24, ..CAPACITIES };
-    let node = run(4_711, capacities, 200, &mut Reached::default());
+    let node = run(4_712, capacities, 200, &mut Reached::default());
     let bytes = node.machine.snapshot();
     let machine = Machine::from_snapshot(&bytes).expect("just written");
     assert!(machine.engine().open_order_count() > 2 && machine.engine().key_count() > 4);
@@ -736,12 +828,13 @@ fn a_snapshot_that_contradicts_itself_is_an_error() {
     const ORDER: usize = 68;
     let bytes = snapshot();
     let body = &bytes[..bytes.len() - 8];
+    assert_eq!(body[SESSION - 1], 1, "the first slot is used");
     let keys = Machine::from_snapshot(&bytes).expect("just written").engine().key_count() as usize;
     let orders_end = body.len() - keys * KEY - 4;
     let last_order = orders_end - ORDER;
     assert_eq!(body[orders_end..][..4], u32::try_from(keys).expect("few").to_le_bytes());
     #[rustfmt::skip]
-    let rows: [(&str, usize, &[u8]); 12] = [
+    let rows: [(&str, usize, &[u8]); 17] = [
         ("index",                       COUNTERS,                  &[0xFF; 8]),
         ("index before an order",       COUNTERS,                  &[0; 8]),
         ("active time before a key",    COUNTERS + 16,             &[0; 8]),
@@ -751,6 +844,11 @@ fn a_snapshot_that_contradicts_itself_is_an_error() {
         ("its expected number",         SESSION + 18,              &[0; 8]),
         ("its next number",             SESSION + 26,              &[0xFF; 8]),
         ("whether it is bound",         SESSION + 34,              &[2]),
+        ("what it wants cancelled",     SESSION + 43,              &[4]),
+        ("the window of that",          SESSION + 44,              &[0xFF; 4]),
+        ("a final session that is bound", SESSION + 34,            &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]),
+        ("the reason of a cancel",      SESSION + 49,              &[1]),
+        ("a window of a bound session", SESSION + 34,              &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12]),
         ("an order's quantity",         last_order + 24,           &[0xF0, 0xFF]),
         ("an order's session",          last_order + 48,           &[0xEE; 4]),
         ("arrival of the youngest key", body.len() - KEY + 1 + 16, &[0xFF; 8]),
@@ -788,7 +886,8 @@ fn go_on(mut machine: Machine) {
             }
         }
     }
-    let due = machine.next_deadline().unwrap_or_else(|| machine.time());
+    // A window may have ended long ago.
+    let due = machine.next_deadline().unwrap_or_default().max(machine.time());
     let (index, epoch) = (Index(machine.index().0.wrapping_add(1)), machine.epoch());
     let stored = Stored::new(index, due, epoch, &RecordBody::Tick);
     let ticked = replay::apply(&mut machine, &stored.record(), &mut out, &mut sink);

@@ -9,6 +9,7 @@ use super::load::Config;
 use crate::engine::book::{Book, BookArena, band_ticks};
 use crate::engine::dedup::Dedup;
 use crate::engine::orders::Orders;
+use crate::engine::session_orders::SessionOrders;
 use crate::limits;
 use crate::session::logical::Sessions;
 use crate::session::outgoing::Outgoing;
@@ -53,12 +54,15 @@ impl Config {
                     "session_count_max {} x resend_window {}",
                     c.session_count_max, c.resend_window
                 ),
-                Sessions::bytes(c.session_count_max, c.resend_window),
+                Sessions::bytes(c.session_count_max, c.resend_window)
+                    + SessionOrders::bytes(c.session_count_max, 0),
             ),
             line(
                 "orders",
                 format!("order_count_max {}, and their places in books", c.order_count_max),
-                Orders::bytes(c.order_count_max) + BookArena::bytes(c.order_count_max),
+                Orders::bytes(c.order_count_max)
+                    + SessionOrders::bytes(0, c.order_count_max)
+                    + BookArena::bytes(c.order_count_max),
             ),
             line(
                 "connections",

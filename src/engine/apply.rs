@@ -5,12 +5,13 @@
 //!             checks -> final refusal: kept with the key | retryable: key free
 //!             room -> accepted -> match, one fill a step -> rest
 //! cancel:     known closing id? -> checks -> out of the book, outcome to the key
+//! sweep:      all orders of a session out of their books, by OrderID
 //! status:     from the arena while open, from the key afterwards
 //! ```
 //!
 //! Every handler has one rhythm: refuse early and by name, assert what must now hold, change state,
 //! emit. A step emits at most `STEP_EVENTS_MAX` events; an order that trades more goes on in
-//! `resume`, with the aggressor's slot as the only thing remembered.
+//! `resume`, with the aggressor's slot as the only thing remembered; so does a sweep.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -20,10 +21,11 @@ use super::dedup::{Dedup, KeyEntry, KeyHash, KeyIdx, KeyState, Outcome};
 use super::market::Markets;
 use super::orders::{Order, Orders};
 use super::owners::Owners;
-use super::refusals::{CancelRefusal, Refusal};
+use super::refusals::Refusal;
 use super::reporter::{Execution, Reporter};
-use crate::vocabulary::fix::{BusinessRejectReason, MarketPhase, OrdStatus, Side};
-use crate::vocabulary::message::{NewOrderSingle, OrderCancelRequest, OrderStatusRequest};
+use super::session_orders::SessionOrders;
+use crate::vocabulary::fix::{BusinessRejectReason, OrdStatus, RestatementReason};
+use crate::vocabulary::message::{NewOrderSingle, OrderStatusRequest};
 use crate::vocabulary::settings::{Capacities, Instrument};
 use crate::vocabulary::units::{
     ClOrdId, Nanos, OrderId, OrderSlot, OwnerIdx, Qty, SecurityId, SenderSubId, SessionIdx,
@@ -34,6 +36,7 @@ use crate::vocabulary::units::{
 pub struct Engine {
     pub(crate) dedup: Dedup,
     pub(crate) orders: Orders,
+    pub(crate) session_orders: SessionOrders,
     pub(crate) markets: Markets,
     pub(crate) owners: Owners,
     pub(crate) arena: BookArena,
@@ -42,6 +45,8 @@ pub struct Engine {
     hash_seed: u64,
     /// The order that is being matched, between two cuts.
     aggressor: Option<OrderSlot>,
+    /// The session whose orders are being cancelled, and why, between two cuts.
+    pub(super) sweep: Option<(SessionIdx, RestatementReason)>,
 }
 
 /// Whether an input is done.
@@ -58,11 +63,18 @@ impl Engine {
     /// An engine without instruments and owners. All tables are built here.
     #[must_use]
     pub fn new(capacities: &Capacities) -> Self {
-        let Capacities { key_count_max, key_retention, order_count_max, hash_seed, .. } =
-            *capacities;
+        let Capacities {
+            session_count_max,
+            key_count_max,
+            key_retention,
+            order_count_max,
+            hash_seed,
+            ..
+        } = *capacities;
         Self {
             dedup: Dedup::new(key_count_max, key_retention, hash_seed),
             orders: Orders::new(order_count_max),
+            session_orders: SessionOrders::new(session_count_max, order_count_max),
             markets: Markets::new(),
             owners: Owners::new(),
             arena: BookArena::new(order_count_max),
@@ -70,6 +82,7 @@ impl Engine {
             trade_count: 0,
             hash_seed,
             aggressor: None,
+            sweep: None,
         }
     }
 
@@ -148,8 +161,11 @@ impl Engine {
         }
     }
 
-    /// Goes on with the order that is being matched until it is done or the outbox is full.
+    /// Goes on with what is unfinished until it is done or the outbox is full.
     pub fn resume(&mut self, rep: &mut Reporter<'_>) -> Progress {
+        if let Some((session, reason)) = self.sweep {
+            return self.go_on_sweeping(session, reason, rep);
+        }
         let Some(slot) = self.aggressor else { return Progress::Done };
         while rep.out.has_room_for_step() {
             let Some(order) = self.orders.get(slot) else { unreachable_slot(slot) };
@@ -169,6 +185,12 @@ impl Engine {
             }
         }
         Progress::More
+    }
+
+    /// Open orders of a session.
+    #[must_use]
+    pub fn session_order_count(&self, session: SessionIdx) -> u32 {
+        self.session_orders.count(session)
     }
 
     /// The instruments and their phases.
@@ -195,45 +217,10 @@ impl Engine {
         self.orders.len()
     }
 
-    /// Whether an order is being matched.
+    /// Whether an order is being matched, or a session's orders are being cancelled.
     #[must_use]
-    pub const fn is_matching(&self) -> bool {
-        self.aggressor.is_some()
-    }
-
-    /// A cancel of `owner` through `session`.
-    pub fn on_cancel(
-        &mut self,
-        session: SessionIdx,
-        owner: OwnerIdx,
-        request: &OrderCancelRequest,
-        rep: &mut Reporter<'_>,
-    ) {
-        if !request.cl_ord_id.is_key() {
-            return rep.cancel_refused(session, request, CancelRefusal::NoKey, None);
-        }
-        let target = self.find(owner, request.orig_cl_ord_id);
-        if let Some(entry) = target.map(|idx| self.dedup.get(idx))
-            && entry.state() == KeyState::Closed
-            && entry.closing_cl_ord_id == request.cl_ord_id
-        {
-            // The same cancel again: the order's state, nothing executed (ruling F07).
-            return rep.status_closed(session, request.cl_ord_id, entry, 0);
-        }
-        match self.check_cancel(owner, request, target) {
-            Err((refusal, order)) => rep.cancel_refused(session, request, refusal, order),
-            Ok(slot) => {
-                let Some(order) = self.orders.get(slot).copied() else { unreachable_slot(slot) };
-                let book = &mut self.books[order.security_id.0 as usize];
-                let leaves = book.cancel(&mut self.arena, slot);
-                assert!(leaves == order.leaves_qty(), "book and arena agree on what is left");
-                self.close(slot, OrdStatus::Canceled, request.cl_ord_id, rep.time);
-                rep.canceled(session, &order, Some(request));
-                if order.session != session {
-                    rep.canceled(order.session, &order, None);
-                }
-            }
-        }
+    pub const fn is_unfinished(&self) -> bool {
+        self.aggressor.is_some() || self.sweep.is_some()
     }
 
     /// A status request of `owner` through `session`.
@@ -282,10 +269,16 @@ impl Engine {
                 let Some(order) = self.orders.get_mut(slot) else { unreachable_slot(slot) };
                 // A client that lost its session gets its order's reports again (ruling F17).
                 let is_orphan = rep.sessions.get(order.session).is_none_or(|s| !s.is_bound);
-                if request.poss_resend == 1 && is_orphan {
+                let (from, id) = (order.session, order.order_id);
+                let is_taken = request.poss_resend == 1 && is_orphan && from != session;
+                if is_taken {
                     order.session = session;
                 }
                 rep.status_open(session, request.cl_ord_id, order, 0);
+                if is_taken {
+                    self.session_orders.remove(from, slot);
+                    self.session_orders.add(session, slot, id, &self.orders);
+                }
             }
             KeyState::Closed => rep.status_closed(session, request.cl_ord_id, entry, 0),
             KeyState::Refused => rep.refused_again(session, entry, kept_refusal(entry)),
@@ -324,6 +317,7 @@ impl Engine {
             return Err(Refusal::Capacity);
         }
         let slot = self.orders.try_insert(order).ok_or(Refusal::Capacity)?;
+        self.session_orders.add(session, slot, order.order_id, &self.orders);
         let entry = KeyEntry {
             fingerprint,
             template: NEW_ORDER,
@@ -408,8 +402,15 @@ impl Engine {
     }
 
     /// Ends an order: its outcome goes to its key, its slot is free. It has left the book.
-    fn close(&mut self, slot: OrderSlot, ord_status: OrdStatus, closing: ClOrdId, now: Nanos) {
+    pub(super) fn close(
+        &mut self,
+        slot: OrderSlot,
+        ord_status: OrdStatus,
+        closing: ClOrdId,
+        now: Nanos,
+    ) {
         let order = self.orders.remove(slot);
+        self.session_orders.remove(order.session, slot);
         let Ok(key) = u32::try_from(order.key) else { panic!("a key's position has 32 bits") };
         assert!(
             self.dedup.get(KeyIdx(key)).order_id == order.order_id,
@@ -425,40 +426,7 @@ impl Engine {
         self.owners.on_close(order.owner);
     }
 
-    /// Judges a cancel in the order of `CANCEL_TABLE`; what is known of the order goes into the
-    /// refusal.
-    fn check_cancel(
-        &self,
-        owner: OwnerIdx,
-        request: &OrderCancelRequest,
-        target: Option<KeyIdx>,
-    ) -> Result<OrderSlot, (CancelRefusal, Option<(OrderId, OrdStatus)>)> {
-        if self.find(owner, request.cl_ord_id).is_some() {
-            return Err((CancelRefusal::DuplicateClOrdId, None));
-        }
-        let Some(side) = Side::from_wire(request.side).filter(|_| request.poss_resend <= 1) else {
-            return Err((CancelRefusal::BadCode, None));
-        };
-        let entry = target.map(|idx| self.dedup.get(idx));
-        let Some(entry) = entry.filter(|e| e.state() != KeyState::Refused) else {
-            return Err((CancelRefusal::UnknownOrder, None));
-        };
-        if entry.security_id != request.security_id || entry.side != side {
-            return Err((CancelRefusal::WrongOrder, None));
-        }
-        let KeyState::Open(slot) = entry.state() else {
-            return Err((CancelRefusal::TooLate, Some((entry.order_id, entry.ord_status))));
-        };
-        let Some(order) = self.orders.get(slot) else { unreachable_slot(slot) };
-        if self.markets.phase_of(order.security_id) == MarketPhase::Closed {
-            let status =
-                if order.cum_qty.is_zero() { OrdStatus::New } else { OrdStatus::PartiallyFilled };
-            return Err((CancelRefusal::MarketClosed, Some((order.order_id, status))));
-        }
-        Ok(slot)
-    }
-
-    fn find(&self, owner: OwnerIdx, cl_ord_id: ClOrdId) -> Option<KeyIdx> {
+    pub(super) fn find(&self, owner: OwnerIdx, cl_ord_id: ClOrdId) -> Option<KeyIdx> {
         if !cl_ord_id.is_key() {
             return None;
         }
@@ -497,6 +465,6 @@ fn kept_refusal(entry: &KeyEntry) -> Refusal {
 }
 
 #[cold]
-fn unreachable_slot(slot: OrderSlot) -> ! {
+pub(super) fn unreachable_slot(slot: OrderSlot) -> ! {
     panic!("slot {slot} is named by a key or a book and holds no open order")
 }

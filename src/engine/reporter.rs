@@ -14,7 +14,8 @@ use crate::vocabulary::event::{
     ReportBody,
 };
 use crate::vocabulary::fix::{
-    BusinessRejectReason, CxlRejResponseTo, ExecType, OrdStatus, OrdType, Side, TimeInForce,
+    BusinessRejectReason, CxlRejResponseTo, ExecType, OrdStatus, OrdType, RestatementReason, Side,
+    TimeInForce,
 };
 use crate::vocabulary::message::{
     NULL_I64, NewOrderSingle, OrderCancelRequest, OrderStatusRequest,
@@ -118,12 +119,14 @@ impl Reporter<'_> {
     }
 
     /// The order was cancelled. With the request that asked for it, the report answers the request;
-    /// without, it tells the order's session what happened (ruling F18).
+    /// without, it tells the order's session what happened (ruling F18), and why if the system
+    /// cancelled it.
     pub fn canceled(
         &mut self,
         session: SessionIdx,
         order: &Order,
         request: Option<&OrderCancelRequest>,
+        reason: Option<RestatementReason>,
     ) {
         let body = ExecutionReportCanceled {
             order_id: order.order_id,
@@ -137,7 +140,7 @@ impl Reporter<'_> {
             side: order.side,
             ord_status: OrdStatus::Canceled,
             exec_type: ExecType::Canceled,
-            exec_restatement_reason: None,
+            exec_restatement_reason: reason,
             poss_resend: false,
         };
         self.send(session, ReportBody::Canceled(body));

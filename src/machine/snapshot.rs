@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Machine, check_capacities};
 use crate::engine::dedup::{KeyEntry, KeyState};
 use crate::engine::orders::Order;
+use crate::session::logical::Stage;
 use crate::vocabulary::bytes::{Reader, Writer};
 use crate::vocabulary::fix::{OrdStatus, OrdType, Side, TimeInForce};
 use crate::vocabulary::settings::Capacities;
@@ -27,7 +28,7 @@ use crate::vocabulary::units::{
 };
 
 const MAGIC: u64 = u64::from_le_bytes(*b"TIDESNAP");
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why bytes are not a snapshot of this build.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -60,7 +61,7 @@ impl Machine {
     /// The machine between two records as canonical bytes.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        assert!(!self.engine.is_matching(), "a snapshot falls between records");
+        assert!(!self.is_unfinished(), "a snapshot falls between records");
         let mut out = Writer::default();
         out.u64(MAGIC);
         out.u32(VERSION);
@@ -135,7 +136,7 @@ fn read_machine(r: &mut Reader<'_>) -> Option<Machine> {
     machine.exec_count = read_count(r)?;
     machine.engine.trade_count = read_count(r)?;
     machine.output_digest = r.u64()?;
-    machine.sessions.read_snapshot(r)?;
+    machine.sessions.read_snapshot(r, (machine.time, machine.active))?;
     machine.engine.markets.read_snapshot(r)?;
     machine.engine.owners.read_snapshot(r)?;
     machine.engine.make_books();
@@ -167,7 +168,7 @@ fn restore_order(machine: &mut Machine, security: usize, order: Order) -> Option
     // Its reports go to a session of its owner.
     let session = machine.sessions.get(order.session);
     let is_sane = order.security_id.0 as usize == security
-        && session.is_some_and(|session| session.owner == order.owner)
+        && session.is_some_and(|s| s.owner == order.owner && s.stage == Stage::Open)
         && (1..=machine.index.0).contains(&order.order_id.0)
         && order.transact_time <= machine.time
         && order.cum_qty < order.order_qty;
@@ -185,6 +186,7 @@ fn restore_order(machine: &mut Machine, security: usize, order: Order) -> Option
     }
     let slot = engine.orders.try_insert(order)?;
     book.rest(&mut engine.arena, order.side, order.price, order.leaves_qty(), slot);
+    engine.session_orders.add(order.session, slot, order.order_id, &engine.orders);
     engine.owners.on_open(order.owner);
     Some(slot)
 }

@@ -4,7 +4,8 @@
 //! in its out-stream and need none.
 
 use super::bindings::ConnectionIdx;
-use crate::vocabulary::fix::{CodType, ReportLevel};
+use super::logical::CodTerms;
+use crate::vocabulary::fix::ReportLevel;
 use crate::vocabulary::record::DownCause;
 use crate::vocabulary::units::{Nanos, OwnerIdx, Seq, SessionId, SessionIdx, Text};
 
@@ -45,9 +46,7 @@ pub enum Act {
         /// The client's interval in milliseconds.
         keepalive_interval: u32,
         /// Cancel on disconnect in force.
-        cod_type: CodType,
-        /// Its window in milliseconds.
-        cod_window: u32,
+        cod: CodTerms,
         /// Status messages asked for.
         report_level: ReportLevel,
         /// The silent connection to end first, with

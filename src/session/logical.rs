@@ -10,13 +10,22 @@
 //! real ones and asserts that both agree. A replay applies without admitting; nothing but these
 //! values differs.
 //!
+//! How a session ends (cancel on disconnect, finalization, being forgotten) is in `ends.rs`.
+//!
 //! Memory is fixed: `session_count_max` slots, and `session_count_max x resend_window x 9` bytes of
 //! remembered numbers. A full table refuses a Negotiate (`Capacity`); no session is ever dropped
 //! for a new one.
 
+mod ends;
+mod snapshot;
+
+pub use ends::{CodTerms, Due, Stage};
+
+use super::deadlines::Deadlines;
+use super::id_map::IdMap;
 use super::remembered::Remembered;
 use crate::limits::SEQ_JUMP_MAX;
-use crate::vocabulary::bytes::{Reader, Writer};
+use crate::vocabulary::fix::RestatementReason;
 use crate::vocabulary::units::{Nanos, OwnerIdx, Seq, SessionId, SessionIdx};
 
 /// All logical sessions.
@@ -24,6 +33,18 @@ pub struct Sessions {
     slots: Box<[Slot]>,
     remembered: Remembered,
     resend_window: u64,
+    /// The slot of every admitted id.
+    ids: IdMap,
+    /// No slot below it is free.
+    free_from: usize,
+    /// When a session's orders are to be cancelled, in journaled time.
+    windows: Deadlines,
+    /// When a session is to be forgotten, in active time.
+    forgets: Deadlines,
+    /// Time within epochs so far.
+    active: Nanos,
+    /// Journaled time that was not active so far: constant within an epoch.
+    inactive: Nanos,
 }
 
 /// What admission says of a number.
@@ -83,6 +104,12 @@ pub struct Session {
     pub is_bound: bool,
     /// Timestamp of the last accepted logon (ruling F05).
     pub logon_time: Nanos,
+    /// What its client wants to be cancelled, as of its last Establish.
+    pub cod: CodTerms,
+    /// How far its end has come.
+    pub stage: Stage,
+    /// Why its orders will be cancelled, while a window runs.
+    pub cancel: Option<RestatementReason>,
 }
 
 #[derive(Clone, Copy)]
@@ -96,6 +123,7 @@ struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Provisional {
     is_used: bool,
+    is_final: bool,
     id: SessionId,
     owner: OwnerIdx,
     expected_in: Seq,
@@ -110,10 +138,14 @@ const FREE: Slot = Slot {
         next_out: Seq::FIRST,
         is_bound: false,
         logon_time: Nanos(0),
+        cod: CodTerms::NONE,
+        stage: Stage::Open,
+        cancel: None,
     },
     is_used: false,
     provisional: Provisional {
         is_used: false,
+        is_final: false,
         id: SessionId::NONE,
         owner: OwnerIdx(0),
         expected_in: Seq::FIRST,
@@ -126,12 +158,24 @@ impl Sessions {
     /// numbers.
     #[must_use]
     pub fn new(session_count_max: u32, resend_window: u32) -> Self {
+        Self::with_seed(session_count_max, resend_window, 0)
+    }
+
+    /// See [`Self::new`]; `seed` keys the hash of ids, which clients choose.
+    #[must_use]
+    pub fn with_seed(session_count_max: u32, resend_window: u32, seed: u64) -> Self {
         assert!(resend_window.is_power_of_two(), "a window is a power of two");
         let count = session_count_max as usize;
         Self {
             slots: vec![FREE; count].into(),
             remembered: Remembered::new(count, resend_window as usize),
             resend_window: u64::from(resend_window),
+            ids: IdMap::new(session_count_max, seed),
+            free_from: 0,
+            windows: Deadlines::new(count),
+            forgets: Deadlines::new(count),
+            active: Nanos(0),
+            inactive: Nanos(0),
         }
     }
 
@@ -140,6 +184,8 @@ impl Sessions {
     pub fn bytes(session_count_max: u32, resend_window: u32) -> u64 {
         u64::from(session_count_max) * size_of::<Slot>() as u64
             + Remembered::bytes(session_count_max, resend_window)
+            + IdMap::bytes(session_count_max)
+            + 2 * Deadlines::bytes(session_count_max)
     }
 
     /// Reserves a slot for a new session before its SessionOpen is journaled.
@@ -152,10 +198,22 @@ impl Sessions {
         if self.find_admitted(id).is_some() {
             return Err(OpenRefusal::DuplicateId);
         }
-        let free = self.slots.iter().position(|s| !s.provisional.is_used && !s.is_used);
-        let index = free.ok_or(OpenRefusal::Capacity)?;
-        self.slots[index].provisional =
-            Provisional { is_used: true, id, owner, expected_in: Seq::FIRST, logon_time };
+        let is_free = |s: &Slot| !s.provisional.is_used && !s.is_used;
+        let free = self.slots.iter().skip(self.free_from).position(is_free);
+        let Some(index) = free.map(|ahead| self.free_from + ahead) else {
+            self.free_from = self.slots.len();
+            return Err(OpenRefusal::Capacity);
+        };
+        self.free_from = index + 1;
+        self.slots[index].provisional = Provisional {
+            is_used: true,
+            is_final: false,
+            id,
+            owner,
+            expected_in: Seq::FIRST,
+            logon_time,
+        };
+        self.ids.insert(id, index_of(index));
         Ok(index_of(index))
     }
 
@@ -229,23 +287,24 @@ impl Sessions {
         owner: OwnerIdx,
         logon_time: Nanos,
     ) -> bool {
-        let is_known = self.slots.iter().any(|s| s.is_used && s.session.id == id);
+        // Admission may have reserved this very slot for it.
+        let is_elsewhere = self.find_admitted(id).is_some_and(|known| known != session);
         let Some(slot) = self.slots.get_mut(session.0 as usize) else {
             return false;
         };
-        if is_known || slot.is_used {
+        if is_elsewhere || slot.is_used {
             return false;
         }
         if slot.provisional.is_used {
             assert!(slot.provisional.id == id, "the slot was reserved for another session");
         } else {
-            slot.provisional.is_used = true;
-            slot.provisional.id = id;
-            slot.provisional.owner = owner;
+            slot.provisional = Provisional { is_used: true, id, owner, ..FREE.provisional };
             slot.provisional.logon_time = logon_time;
+            self.ids.insert(id, session);
         }
         slot.is_used = true;
         slot.session = Session { id, owner, logon_time, ..FREE.session };
+        self.begin_unused(session);
         true
     }
 
@@ -255,11 +314,20 @@ impl Sessions {
         session: SessionIdx,
         next_seq_no: Option<Seq>,
         logon_time: Nanos,
+        cod: CodTerms,
     ) -> Option<Gap> {
         let slot = &mut self.slots[session.0 as usize];
         assert!(slot.is_used, "a session is negotiated before it is established");
+        assert!(slot.session.stage != Stage::Final, "a final session is never established again");
         slot.session.is_bound = true;
         slot.session.logon_time = logon_time;
+        slot.session.cod = cod;
+        // The client is back in time, and finishes anew if it had begun to (ruling F13).
+        slot.session.stage = Stage::Open;
+        slot.session.cancel = None;
+        self.windows.clear(session);
+        self.forgets.clear(session);
+        let slot = &mut self.slots[session.0 as usize];
         slot.provisional.logon_time = slot.provisional.logon_time.max(logon_time);
         next_seq_no.and_then(|next| self.on_next(session, next))
     }
@@ -304,18 +372,6 @@ impl Sessions {
         (gap, true)
     }
 
-    /// Applies the end of a transport.
-    pub fn on_down(&mut self, session: SessionIdx) {
-        self.slots[session.0 as usize].session.is_bound = false;
-    }
-
-    /// Applies an EpochStart: every bound session is down.
-    pub fn on_epoch_start(&mut self) {
-        for slot in &mut self.slots {
-            slot.session.is_bound = false;
-        }
-    }
-
     /// Takes the next outbound number of a session.
     pub fn take_out(&mut self, session: SessionIdx) -> Seq {
         let next = &mut self.slots[session.0 as usize].session.next_out;
@@ -341,10 +397,7 @@ impl Sessions {
     /// The slot of a session, admitted or applied.
     #[must_use]
     pub fn find_admitted(&self, id: SessionId) -> Option<SessionIdx> {
-        self.slots
-            .iter()
-            .position(|s| s.provisional.is_used && s.provisional.id == id)
-            .map(index_of)
+        self.ids.find(id, |session| self.slots[session.0 as usize].provisional.id)
     }
 
     /// The owner of an admitted session.
@@ -401,62 +454,6 @@ impl Sessions {
         );
     }
 
-    /// Canonical bytes of the replicated half.
-    pub fn write_snapshot(&self, out: &mut Writer) {
-        out.u32(self.capacity());
-        for (index, slot) in self.slots.iter().enumerate() {
-            out.u8(u8::from(slot.is_used));
-            if !slot.is_used {
-                continue;
-            }
-            let s = &slot.session;
-            out.put(&s.id.0);
-            out.u16(s.owner.0);
-            out.u64(s.expected_in.0);
-            out.u64(s.next_out.0);
-            out.u8(u8::from(s.is_bound));
-            out.u64(s.logon_time.0);
-            self.remembered.write_snapshot(index_of(index), s.expected_in, out);
-        }
-    }
-
-    /// Fills an empty table from [`Self::write_snapshot`]; `None` when the bytes are not of a table
-    /// of this size.
-    pub fn read_snapshot(&mut self, r: &mut Reader<'_>) -> Option<()> {
-        if r.u32()? != self.capacity() {
-            return None;
-        }
-        for index in 0..self.slots.len() {
-            match r.u8()? {
-                0 => continue,
-                1 => {}
-                _ => return None,
-            }
-            let session = Session {
-                id: SessionId(r.take()?),
-                owner: OwnerIdx(r.u16()?),
-                expected_in: Seq(r.u64()?),
-                next_out: Seq(r.u64()?),
-                is_bound: r.flag()?,
-                logon_time: Nanos(r.u64()?),
-            };
-            let is_count = |number: Seq| (1..1 << 63).contains(&number.0);
-            if !is_count(session.expected_in) || !is_count(session.next_out) {
-                return None;
-            }
-            self.remembered.read_snapshot(index_of(index), session.expected_in, r)?;
-            let provisional = Provisional {
-                is_used: true,
-                id: session.id,
-                owner: session.owner,
-                expected_in: session.expected_in,
-                logon_time: session.logon_time,
-            };
-            self.slots[index] = Slot { session, is_used: true, provisional };
-        }
-        Some(())
-    }
-
     /// Moves the provisional number up to `next`; what was jumped over is remembered as nothing.
     fn advance_provisional(&mut self, session: SessionIdx, next: Seq) {
         let slot = &mut self.slots[session.0 as usize];
@@ -475,6 +472,7 @@ fn index_of(index: usize) -> SessionIdx {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::bytes::{Reader, Writer};
     use std::collections::BTreeMap;
 
     const S: SessionIdx = SessionIdx(0);
@@ -612,7 +610,8 @@ mod tests {
             let mut bytes = Writer::default();
             sessions.write_snapshot(&mut bytes);
             let mut again = Sessions::new(2, window);
-            assert_eq!(again.read_snapshot(&mut Reader(&bytes.0)), Some(()));
+            let read = again.read_snapshot(&mut Reader(&bytes.0), (Nanos(1), Nanos(1)));
+            assert_eq!(read, Some(()));
             let mut second = Writer::default();
             again.write_snapshot(&mut second);
             assert_eq!(bytes.0, second.0, "seed {seed}");

@@ -11,7 +11,7 @@
 
 use super::auth::{BadCredentials, Signer};
 use super::bindings::{Bindable, ConnectionIdx};
-use super::logical::OpenRefusal;
+use super::logical::{CodTerms, OpenRefusal};
 use super::node_view::NodeView;
 use crate::limits::{COD_WINDOW_MS_MAX, KEEPALIVE_MS_MAX, KEEPALIVE_MS_MIN};
 use crate::vocabulary::fix::{
@@ -53,7 +53,7 @@ pub(super) struct Bind {
     pub(super) session: SessionIdx,
     pub(super) signer: Signer,
     pub(super) next_seq_no: Option<Seq>,
-    pub(super) cod_window: u32,
+    pub(super) cod: CodTerms,
     pub(super) report_level: ReportLevel,
     pub(super) displaces: Option<ConnectionIdx>,
 }
@@ -126,13 +126,13 @@ pub(super) fn try_establish(
     if node.gate.is_some() {
         return no(Code::NotAccepting, NOT_ACCEPTING);
     }
-    let Some(session) = found else {
-        return no(Code::Unnegotiated, "the session id was never negotiated");
+    let Some(session) = found.filter(|session| !node.sessions.is_over(*session, now)) else {
+        return no(Code::Unnegotiated, "the session id is not negotiated, or is final");
     };
     if !(KEEPALIVE_MS_MIN..=KEEPALIVE_MS_MAX).contains(&asked.keepalive_interval) {
         return no(Code::KeepaliveInterval, "keep-alive interval: expected 100 to 60000 ms");
     }
-    let (cod_window, report_level) = try_options(asked)?;
+    let (cod, report_level) = try_options(asked)?;
     let next_seq_no = (asked.next_seq_no != NULL_U64).then_some(Seq(asked.next_seq_no));
     let (lowest, highest) = node.sessions.bind_range(session);
     if next_seq_no.is_some_and(|next| next < lowest || next > highest) {
@@ -146,22 +146,18 @@ pub(super) fn try_establish(
         }
     };
     node.sessions.admit_bind(session, next_seq_no, asked.timestamp);
-    Ok(Bind { session, signer, next_seq_no, cod_window, report_level, displaces })
+    Ok(Bind { session, signer, next_seq_no, cod, report_level, displaces })
 }
 
 /// Cancel on disconnect and report level. A null is none.
 fn try_options(
     asked: &Establish<'_>,
-) -> Result<(u32, ReportLevel), Refusal<EstablishmentRejectCode>> {
+) -> Result<(CodTerms, ReportLevel), Refusal<EstablishmentRejectCode>> {
     let no = |reason| Err(Refusal { code: EstablishmentRejectCode::Unspecified, reason });
     let given = |code| if code == NULL_U8 { 0 } else { code };
-    match CodType::from_wire(given(asked.cancel_on_disconnect_type)) {
-        Some(CodType::DoNotCancel) => {}
-        Some(CodType::OnDisconnect | CodType::OnTerminate | CodType::OnDisconnectOrTerminate) => {
-            return no("cancel on disconnect is not offered yet");
-        }
-        None => return no("cancel on disconnect type: expected 0 to 3"),
-    }
+    let Some(cod_type) = CodType::from_wire(given(asked.cancel_on_disconnect_type)) else {
+        return no("cancel on disconnect type: expected 0 to 3");
+    };
     let window = match asked.cod_timeout_window {
         NULL_U32 => 0,
         window => window,
@@ -170,7 +166,7 @@ fn try_options(
         return no("cancel on disconnect window: expected at most 60000 ms");
     }
     match ReportLevel::from_wire(given(asked.report_level)) {
-        Some(level) => Ok((window, level)),
+        Some(level) => Ok((CodTerms { cod_type, window_ms: window }, level)),
         None => no("report level: expected 0 or 1"),
     }
 }

@@ -8,6 +8,9 @@
 //! ```
 
 pub mod logical;
+
+mod deadlines;
+mod id_map;
 mod remembered;
 
 pub mod act;

@@ -70,6 +70,8 @@ struct Links {
     next_number: Seq,
     /// Octets of all frames ever appended.
     octets: u64,
+    /// Entries before this position are of a session that was forgotten.
+    floor: u64,
 }
 
 /// A report in the log.
@@ -121,8 +123,14 @@ impl ReportLog {
         assert!(size.is_power_of_two(), "the ring is masked, so its size is a power of two");
         assert!(size >= LOG_BYTES_MIN, "the ring holds at least {LOG_BYTES_MIN} octets");
         let session_count = session_count_max as usize;
-        let none =
-            Links { first: 0, last: 0, first_number: Seq(0), next_number: Seq(0), octets: 0 };
+        let none = Links {
+            first: NOWHERE,
+            last: NOWHERE,
+            first_number: Seq(0),
+            next_number: Seq(0),
+            octets: 0,
+            floor: 0,
+        };
         let mut log = Self {
             bytes: present(size, 0, u8::MAX),
             head: 0,
@@ -188,6 +196,16 @@ impl ReportLog {
         let (head, rest) = self.bytes[at..].split_at_mut(ENTRY_HEADER_BYTES);
         header.write(head);
         &mut rest[..REPORT_BYTES_MAX]
+    }
+
+    /// Forgets the reports of `session`, whose slot may be another's from now on: that one's numbers
+    /// begin anew. The entries stay until they are overwritten, and are found by nobody. No cursor
+    /// of the session is used any more.
+    pub fn forget(&mut self, session: SessionIdx) {
+        let links = &mut self.links[session.0 as usize];
+        (links.first, links.last) = (NOWHERE, NOWHERE);
+        (links.first_number, links.next_number) = (Seq(0), Seq(0));
+        links.floor = self.head;
     }
 
     /// A cursor at `number` of `session`, which may not be there yet.
@@ -260,7 +278,7 @@ impl ReportLog {
         }
         let mark = Marks::mark_of(number);
         // No mark at or below it is live: then the first live entry is less than a stride away.
-        let marked = self.marks.find(session, mark);
+        let marked = self.marks.find(session, mark, links.floor);
         let (mut position, mut reached) =
             marked.map_or((links.first, links.first_number), |position| (position, mark));
         debug_assert!(number.0 - reached.0 < marks::STRIDE, "a mark is missing");
@@ -318,14 +336,16 @@ impl ReportLog {
         }
         let header = self.header(self.tail);
         let links = &mut self.links[session as usize];
-        assert!(links.first == self.tail, "the oldest entry is the first of its session");
-        links.first = header.next;
-        links.first_number = Seq(header.number).next();
-        if header.next == NOWHERE {
-            links.last = NOWHERE;
+        if self.tail >= links.floor {
+            assert!(links.first == self.tail, "the oldest entry is the first of its session");
+            links.first = header.next;
+            links.first_number = Seq(header.number).next();
+            if header.next == NOWHERE {
+                links.last = NOWHERE;
+            }
         }
         if Marks::is_mark(Seq(header.number)) {
-            self.marks.remove(SessionIdx(session), Seq(header.number));
+            self.marks.remove(SessionIdx(session), Seq(header.number), self.tail);
         }
         let len = (header.len as usize).next_multiple_of(ALIGN);
         self.tail += (ENTRY_HEADER_BYTES + len) as u64;

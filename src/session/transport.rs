@@ -23,14 +23,14 @@ use super::bindings::{Bindings, ConnectionIdx};
 use super::breach::Breach;
 use super::established::Established;
 use super::liveness::{Liveness, Pulse, server_interval_ms};
-use super::logical::Sessions;
+use super::logical::{CodTerms, Sessions};
 use super::node_view::{NodeStatus, NodeView};
 use super::outgoing::Outgoing;
 use super::report_log::ReportLog;
 use crate::limits::{
     FRAME_BYTES_MAX, FRAME_BYTES_MAX_LOGON, LOGON_ANSWER_GRID, LOGON_DEADLINE, TERMINATE_LINGER,
 };
-use crate::vocabulary::fix::{CodType, FlowType, ReportLevel, TerminationCode};
+use crate::vocabulary::fix::{FlowType, ReportLevel, TerminationCode};
 use crate::vocabulary::message::SessionMessage;
 use crate::vocabulary::record::DownCause;
 use crate::vocabulary::units::{Nanos, Seq, SessionId, SessionIdx};
@@ -78,7 +78,7 @@ struct Pending {
 #[derive(Clone, Copy, Debug)]
 struct Terms {
     keepalive_ms: u32,
-    cod_window: u32,
+    cod: CodTerms,
     report_level: ReportLevel,
     position: Seq,
 }
@@ -181,8 +181,8 @@ impl Transport {
             keepalive_interval: ours_ms,
             next_seq_no: next_out,
             last_incoming_seq_no: last_in,
-            cancel_on_disconnect_type: CodType::DoNotCancel.wire(),
-            cod_timeout_window: terms.cod_window,
+            cancel_on_disconnect_type: terms.cod.cod_type.wire(),
+            cod_timeout_window: terms.cod.window_ms,
         });
         if terms.report_level == ReportLevel::Status {
             is_queued &= out.push_control(&status.message(Seq(next_out.0.saturating_sub(1))));

@@ -225,8 +225,7 @@ impl Node {
                 timestamp,
                 next_seq_no,
                 keepalive_interval,
-                cod_type,
-                cod_window,
+                cod,
                 report_level,
                 displaces,
             } => {
@@ -239,8 +238,8 @@ impl Node {
                     timestamp,
                     next_seq_no,
                     keepalive_interval,
-                    cod_type,
-                    cod_window,
+                    cod_type: cod.cod_type,
+                    cod_window: cod.window_ms,
                     report_level,
                 };
                 let bound_at = self.append_admitted(now, &body);

@@ -23,7 +23,10 @@ impl Node {
                 Event::Bound { session, next_out, last_in } => {
                     self.answer_bound(now, index, session, next_out, last_in);
                 }
-                Event::Down { .. } | Event::Report { .. } => {}
+                Event::Finishing { .. }
+                | Event::Forgotten { .. }
+                | Event::Down { .. }
+                | Event::Report { .. } => {}
             }
         }
         while let Some(session) = self.sequencer.take_told() {

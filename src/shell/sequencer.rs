@@ -56,6 +56,7 @@ pub struct Told {
 }
 
 /// Logons that wait to be answered: a turn checks few credentials, each of which gives at most one.
+/// Besides, each session may be finishing once.
 const LOGON_EVENTS_MAX: usize = 4096;
 const _: () = assert!(LOGON_EVENTS_MAX >= CREDENTIAL_CHECKS_A_TURN_MAX as usize);
 
@@ -67,7 +68,7 @@ impl Told {
         Self {
             sessions: Vec::with_capacity(count),
             is_listed: vec![false; count].into(),
-            logons: VecDeque::with_capacity(LOGON_EVENTS_MAX),
+            logons: VecDeque::with_capacity(LOGON_EVENTS_MAX + count),
             reports: 0,
         }
     }
@@ -91,12 +92,15 @@ impl ReportSink for Sink<'_> {
 
     fn logon(&mut self, index: Index, event: &Event) {
         match event {
-            Event::Opened { .. } | Event::Bound { .. } => {}
+            Event::Opened { .. } | Event::Bound { .. } | Event::Finishing { .. } => {}
+            // Nobody is told, and the slot may be another's with the next record.
+            Event::Forgotten { session } => return self.log.forget(*session),
             // Whoever journaled an end knows of it, and there may be as many as sessions.
             Event::Down { .. } | Event::Report { .. } => return,
         }
-        assert!(self.told.logons.len() < LOGON_EVENTS_MAX, "a turn has fewer logons than this");
-        self.told.logons.push_back((index, *event));
+        let told = &mut self.told.logons;
+        assert!(told.len() < told.capacity(), "a turn has fewer logons and ends than this");
+        told.push_back((index, *event));
     }
 }
 
@@ -251,5 +255,14 @@ impl ReportSink for Rebuild<'_> {
         self.0.append(session, number, index, len)
     }
 
-    fn logon(&mut self, _: Index, _: &Event) {}
+    fn logon(&mut self, _: Index, event: &Event) {
+        match event {
+            Event::Forgotten { session } => self.0.forget(*session),
+            Event::Report { .. }
+            | Event::Opened { .. }
+            | Event::Bound { .. }
+            | Event::Down { .. }
+            | Event::Finishing { .. } => {}
+        }
+    }
 }

@@ -40,6 +40,18 @@ pub enum Event {
         /// The session.
         session: SessionIdx,
     },
+    /// A FinishedSending was applied: no further report of the session will come.
+    Finishing {
+        /// The session.
+        session: SessionIdx,
+        /// The number of its last report; 0 if there was none.
+        last_out: Seq,
+    },
+    /// A session was forgotten: its slot will be another's.
+    Forgotten {
+        /// The slot.
+        session: SessionIdx,
+    },
 }
 
 /// A numbered report: the header that all share, and what happened.

@@ -26,6 +26,8 @@ pub enum RecordKind {
     SessionGap = 4,
     /// A transport ended.
     SessionDown = 5,
+    /// Both sides of a session are done.
+    SessionFinal = 6,
     /// A timer is due.
     Tick = 7,
     /// An act of an administrator.
@@ -36,6 +38,8 @@ pub enum RecordKind {
     EpochStart = 13,
     /// The output digest so far.
     StateHash = 14,
+    /// A client will send nothing more; 16 is kept for the DayRoll.
+    SessionFinishing = 17,
     /// Fills a segment's end; written by the journal itself.
     Pad = 255,
 }
@@ -121,6 +125,18 @@ pub enum RecordBody<'a> {
         /// How.
         cause: DownCause,
     },
+    /// A FinishedSending: the client sends nothing more (ruling F13).
+    SessionFinishing {
+        /// The session.
+        session: SessionIdx,
+        /// The number after the client's last.
+        next_seq_no: Seq,
+    },
+    /// A FinishedReceiving: the client has everything, the session is over.
+    SessionFinal {
+        /// The session.
+        session: SessionIdx,
+    },
     /// A timer is due.
     Tick,
     /// An administrator set a market phase.
@@ -180,11 +196,13 @@ impl RecordKind {
             3 => Self::SessionBind,
             4 => Self::SessionGap,
             5 => Self::SessionDown,
+            6 => Self::SessionFinal,
             7 => Self::Tick,
             8 => Self::Admin,
             12 => Self::Config,
             13 => Self::EpochStart,
             14 => Self::StateHash,
+            17 => Self::SessionFinishing,
             255 => Self::Pad,
             _ => return None,
         })
@@ -224,6 +242,8 @@ impl<'a> RecordBody<'a> {
             Self::SessionBind { .. } => RecordKind::SessionBind,
             Self::SessionGap { .. } => RecordKind::SessionGap,
             Self::SessionDown { .. } => RecordKind::SessionDown,
+            Self::SessionFinishing { .. } => RecordKind::SessionFinishing,
+            Self::SessionFinal { .. } => RecordKind::SessionFinal,
             Self::Tick => RecordKind::Tick,
             Self::Admin { .. } => RecordKind::Admin,
             Self::Config(_) => RecordKind::Config,
@@ -241,7 +261,9 @@ impl<'a> RecordBody<'a> {
             | Self::SessionOpen { session, .. }
             | Self::SessionBind { session, .. }
             | Self::SessionGap { session, .. }
-            | Self::SessionDown { session, .. } => session.0,
+            | Self::SessionDown { session, .. }
+            | Self::SessionFinishing { session, .. }
+            | Self::SessionFinal { session } => session.0,
             Self::Tick
             | Self::Admin { .. }
             | Self::Config(_)
@@ -280,9 +302,11 @@ impl<'a> RecordBody<'a> {
                 out.put(&[cod_type.wire(), report_level.wire()]);
                 out.put(key_id.octets());
             }
-            Self::SessionGap { next_seq_no, .. } => out.put(&next_seq_no.0.to_le_bytes()),
+            Self::SessionGap { next_seq_no, .. } | Self::SessionFinishing { next_seq_no, .. } => {
+                out.put(&next_seq_no.0.to_le_bytes());
+            }
             Self::SessionDown { cause, .. } => out.put(&[*cause as u8]),
-            Self::Tick | Self::Pad => {}
+            Self::SessionFinal { .. } | Self::Tick | Self::Pad => {}
             Self::Admin { who, reason, security_id, phase } => {
                 out.put(&security_id.map_or(u32::MAX, |s| s.0).to_le_bytes());
                 out.put(&[phase.wire()]);
@@ -338,6 +362,10 @@ impl<'a> RecordBody<'a> {
                     _ => return None,
                 },
             },
+            RecordKind::SessionFinishing => {
+                Self::SessionFinishing { session, next_seq_no: Seq(r.u64()?) }
+            }
+            RecordKind::SessionFinal => Self::SessionFinal { session },
             RecordKind::Tick => Self::Tick,
             RecordKind::Admin => Self::Admin {
                 security_id: Some(r.u32()?).filter(|&s| s != u32::MAX).map(SecurityId),
@@ -482,6 +510,8 @@ mod tests {
         check(RecordBody::SessionGap { session, next_seq_no: Seq(9) });
         check(RecordBody::SessionDown { session, cause: DownCause::Terminate });
         check(RecordBody::SessionDown { session, cause: DownCause::Disconnect });
+        check(RecordBody::SessionFinishing { session, next_seq_no: Seq(9) });
+        check(RecordBody::SessionFinal { session });
         check(RecordBody::Tick);
         for security_id in [None, Some(SecurityId(2))] {
             check(RecordBody::Admin {

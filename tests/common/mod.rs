@@ -398,14 +398,23 @@ pub(crate) fn session_id(session: u32) -> SessionId {
 }
 
 pub(crate) fn bind(session: u32, timestamp: Nanos, next: Option<u64>) -> RecordBody<'static> {
+    bind_with(session, timestamp, next, (CodType::DoNotCancel, 0))
+}
+
+pub(crate) fn bind_with(
+    session: u32,
+    timestamp: Nanos,
+    next: Option<u64>,
+    (cod_type, cod_window): (CodType, u32),
+) -> RecordBody<'static> {
     RecordBody::SessionBind {
         session: SessionIdx(session),
         key_id: Text::new("key"),
         timestamp,
         next_seq_no: next.map(Seq),
         keepalive_interval: 1_000,
-        cod_type: CodType::DoNotCancel,
-        cod_window: 0,
+        cod_type,
+        cod_window,
         report_level: ReportLevel::None,
     }
 }
@@ -461,7 +470,9 @@ pub(crate) fn line(report: &Report) -> String {
         }
         ReportBody::Canceled(r) => {
             let orig = r.orig_cl_ord_id.map_or_else(|| "-".into(), |id| format!("c{id}"));
-            format!("canceled c{} orig {orig} cum {}", r.cl_ord_id, r.cum_qty)
+            let why = r.exec_restatement_reason.map_or(0, |reason| reason.wire());
+            let why = if why == 0 { String::new() } else { format!(" reason {why}") };
+            format!("canceled c{} orig {orig} cum {}{why}", r.cl_ord_id, r.cum_qty)
         }
         ReportBody::Trade(r) => {
             let (qty, px) = (r.last_qty, cents(Some(r.last_px)));

@@ -12,12 +12,13 @@ use tidegate::vocabulary::event::{
     ExecutionReportStatus, ExecutionReportTrade, OrderCancelReject, Report, ReportBody,
 };
 use tidegate::vocabulary::fix::{
-    CxlRejResponseTo, ExecType, MarketPhase, OrdStatus, OrdType, Side, TimeInForce,
+    CxlRejResponseTo, ExecType, MarketPhase, OrdStatus, OrdType, RestatementReason, Side,
+    TimeInForce,
 };
 use tidegate::vocabulary::message::{
     ClientMessage, NULL_I64, NULL_U64, NewOrderSingle, OrderCancelRequest, OrderStatusRequest,
 };
-use tidegate::vocabulary::record::{Record, RecordBody};
+use tidegate::vocabulary::record::{DownCause, Record, RecordBody};
 use tidegate::vocabulary::settings::{Capacities, Instrument, Setting};
 use tidegate::vocabulary::units::{
     Account, ClOrdId, ExecId, Index, Nanos, OrderId, Px, Qty, SecurityId, SenderSubId, Seq,
@@ -27,6 +28,8 @@ use tidegate::wire::decode::decode_client_message;
 
 /// Reports with the session they go to. A NotApplied has no time on the wire: 0.
 pub(crate) type Told = Vec<(SessionIdx, Report)>;
+
+const DAY: u64 = 24 * 3_600 * 1_000_000_000;
 
 pub(crate) struct Twin {
     capacities: Capacities,
@@ -50,6 +53,14 @@ struct Session {
     expected: u64,
     next_out: u64,
     is_bound: bool,
+    /// CancelOnDisconnectType and window in nanoseconds.
+    cod: (u8, u64),
+    /// When its orders are to be cancelled, and the reason.
+    cancel: Option<(u64, RestatementReason)>,
+    /// 0 it trades, 1 it is finishing, 2 it is final.
+    stage: u8,
+    /// Active time at which it is forgotten.
+    forgotten_at: Option<u64>,
 }
 
 struct Key {
@@ -106,34 +117,148 @@ impl Twin {
         match record.body {
             RecordBody::ClientMessage { session, message } => self.message(session.0, message),
             RecordBody::SessionOpen { session, owner, .. } => {
-                let owner = owner.0;
-                self.sessions[session.0 as usize] =
-                    Some(Session { owner, expected: 1, next_out: 1, is_bound: false });
+                self.sessions[session.0 as usize] = Some(Session {
+                    owner: owner.0,
+                    expected: 1,
+                    next_out: 1,
+                    is_bound: false,
+                    cod: (0, 0),
+                    cancel: None,
+                    stage: 0,
+                    forgotten_at: Some(self.active + 7 * DAY),
+                });
             }
-            RecordBody::SessionBind { session, next_seq_no, .. } => {
-                self.session(session.0).is_bound = true;
+            RecordBody::SessionBind { session, next_seq_no, cod_type, cod_window, .. } => {
+                let s = self.session(session.0);
+                (s.is_bound, s.stage, s.cancel, s.forgotten_at) = (true, 0, None, None);
+                s.cod = (cod_type.wire(), u64::from(cod_window) * 1_000_000);
                 self.gap(session.0, next_seq_no.map_or(0, |next| next.0));
             }
             RecordBody::SessionGap { session, next_seq_no } => self.gap(session.0, next_seq_no.0),
-            RecordBody::SessionDown { session, .. } => self.session(session.0).is_bound = false,
-            RecordBody::Tick => self.expire(1_024),
+            RecordBody::SessionDown { session, cause } => {
+                self.down(session.0, cause == DownCause::Terminate, 0);
+            }
+            RecordBody::SessionFinishing { session, next_seq_no } => {
+                self.gap(session.0, next_seq_no.0);
+                self.session(session.0).stage = 1;
+                self.cancel_all(session.0, RestatementReason::CancelOnLogout);
+            }
+            RecordBody::SessionFinal { session } => {
+                let forgotten_at = Some(self.active + DAY);
+                let s = self.session(session.0);
+                (s.is_bound, s.stage, s.forgotten_at) = (false, 2, forgotten_at);
+            }
+            RecordBody::Tick => {
+                self.expire(1_024);
+                self.fire();
+            }
             RecordBody::Admin { security_id: None, phase, .. } => self.whole = Some(phase),
             RecordBody::Admin { security_id: Some(id), phase, .. } => {
                 self.phases[id.0 as usize] = Some(phase);
             }
             RecordBody::Config(setting) => self.setting(setting),
             RecordBody::EpochStart { .. } => {
-                self.sessions.iter_mut().flatten().for_each(|s| s.is_bound = false);
+                for at in 0..self.capacities.session_count_max {
+                    let Some(s) = &mut self.sessions[at as usize] else { continue };
+                    let earliest = self.time + 2_000_000_000;
+                    if s.is_bound {
+                        self.down(at, false, 2_000_000_000);
+                    } else if let Some((due, _)) = &mut s.cancel {
+                        *due = earliest.max(*due);
+                    }
+                }
             }
             RecordBody::StateHash { .. } | RecordBody::Pad => {}
         }
         std::mem::take(&mut self.told)
     }
 
-    /// Active time until the oldest key may be forgotten, if there is one.
-    pub(crate) fn first_due(&self) -> Option<u64> {
+    /// Time until the oldest key may be forgotten, if there is one.
+    pub(crate) fn first_key_due(&self) -> Option<u64> {
         let oldest = self.keys.first()?;
         Some((oldest.arrival + self.capacities.key_retention.0).saturating_sub(self.active))
+    }
+
+    /// Time until something is due for a session, if there is one; not below 0.
+    pub(crate) fn first_session_due(&self) -> Option<u64> {
+        self.timers().map(|(late, ..)| u64::try_from(-late).unwrap_or(0)).min()
+    }
+
+    /// Slots of sessions that are not free.
+    pub(crate) fn session_slots(&self) -> Vec<u32> {
+        (0..).zip(&self.sessions).filter(|(_, s)| s.is_some()).map(|(at, _)| at).collect()
+    }
+
+    /// Every timer: how late it is, its kind, its session.
+    fn timers(&self) -> impl Iterator<Item = (i128, u8, u32)> {
+        let (time, active) = (i128::from(self.time), i128::from(self.active));
+        (0..).zip(&self.sessions).filter_map(|(at, s)| Some((at, s.as_ref()?))).flat_map(
+            move |(at, s)| {
+                let cancel = s.cancel.map(|(due, _)| (time - i128::from(due), 0, at));
+                let forget = s.forgotten_at.map(|due| (active - i128::from(due), 1, at));
+                cancel.into_iter().chain(forget)
+            },
+        )
+    }
+
+    /// The latest first; ties by kind, then by session. At most 1,024, and none once 4,096 orders
+    /// were cancelled.
+    fn fire(&mut self) {
+        let mut cancelled = 0;
+        for _ in 0..1_024 {
+            let due = self.timers().filter(|(late, ..)| *late >= 0);
+            let next = due.min_by_key(|(late, kind, at)| (-late, *kind, *at));
+            let Some((_, kind, at)) = next.filter(|_| cancelled < 4_096) else { return };
+            if kind == 0 {
+                let (_, reason) = self.session(at).cancel.take().expect("it is due");
+                cancelled += self.cancel_all(at, reason);
+            } else if self.keys.iter().any(|key| key.open().is_some_and(|o| o.session == at)) {
+                self.session(at).forgotten_at = Some(self.active + 7 * DAY);
+            } else {
+                self.sessions[at as usize] = None;
+            }
+        }
+    }
+
+    fn down(&mut self, at: u32, is_terminate: bool, grace: u64) {
+        let (time, active) = (self.time, self.active);
+        let s = self.session(at);
+        s.is_bound = false;
+        s.forgotten_at = Some(active + 7 * DAY);
+        let (cod_type, window) = s.cod;
+        let cancels = match cod_type {
+            1 => !is_terminate,
+            2 => is_terminate,
+            3 => true,
+            _ => false,
+        };
+        if cancels {
+            let reason = if is_terminate || s.stage == 1 {
+                RestatementReason::CancelOnLogout
+            } else {
+                RestatementReason::CancelOnConnectionLoss
+            };
+            s.cancel = Some((time + window.max(grace), reason));
+        }
+    }
+
+    /// Cancels all open orders of a session in the order of their ids.
+    fn cancel_all(&mut self, session: u32, reason: RestatementReason) -> usize {
+        let of_it = |key: &&Key| key.open().is_some_and(|order| order.session == session);
+        let mut ids: Vec<u64> =
+            self.keys.iter().filter(of_it).filter_map(Key::open).map(|order| order.id).collect();
+        ids.sort_unstable();
+        for id in &ids {
+            let is_it = |key: &Key| key.open().is_some_and(|order| order.id == *id);
+            let at = self.keys.iter().position(is_it).expect("it is open");
+            let asked = self.keys[at].asked;
+            let mut order = self.keys[at].open().expect("it is open");
+            order.ended = Some(OrdStatus::Canceled);
+            order.last_event = self.time;
+            self.keys[at].fate = Fate::Order(order);
+            self.canceled(session, &asked, &order, (asked.cl_ord_id, None), Some(reason));
+        }
+        ids.len()
     }
 
     pub(crate) fn key_count(&self) -> usize {
@@ -387,9 +512,9 @@ impl Twin {
         order.closing = id;
         order.last_event = self.time;
         self.keys[at].fate = Fate::Order(order);
-        self.canceled(session, &asked, &order, (m.cl_ord_id, Some(m.orig_cl_ord_id)));
+        self.canceled(session, &asked, &order, (m.cl_ord_id, Some(m.orig_cl_ord_id)), None);
         if home != session {
-            self.canceled(home, &asked, &order, (asked.cl_ord_id, None));
+            self.canceled(home, &asked, &order, (asked.cl_ord_id, None), None);
         }
     }
 
@@ -399,6 +524,7 @@ impl Twin {
         asked: &NewOrderSingle,
         order: &Order,
         (cl_ord_id, orig_cl_ord_id): (ClOrdId, Option<ClOrdId>),
+        reason: Option<RestatementReason>,
     ) {
         let body = ExecutionReportCanceled {
             order_id: OrderId(order.id),
@@ -412,7 +538,7 @@ impl Twin {
             side: side(asked.side),
             ord_status: OrdStatus::Canceled,
             exec_type: ExecType::Canceled,
-            exec_restatement_reason: None,
+            exec_restatement_reason: reason,
             poss_resend: false,
         };
         self.tell(session, ReportBody::Canceled(body));

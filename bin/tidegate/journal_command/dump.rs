@@ -99,17 +99,22 @@ fn words(stored: &journal::Record<'_>) -> Map<String, Value> {
                 timestamp,
                 next_seq_no,
                 keepalive_interval,
+                cod_type,
+                cod_window,
                 ..
             } => json!({
                 "session": session.0, "key": key_id.as_str(), "timestamp": timestamp.0,
                 "NextSeqNo": next_seq_no.map(|s| s.0), "keepalive_ms": keepalive_interval,
+                "cancel_on_disconnect": cod_type.name(), "window_ms": cod_window,
             }),
-            RecordBody::SessionGap { session, next_seq_no } => {
+            RecordBody::SessionGap { session, next_seq_no }
+            | RecordBody::SessionFinishing { session, next_seq_no } => {
                 json!({ "session": session.0, "NextSeqNo": next_seq_no.0 })
             }
             RecordBody::SessionDown { session, cause } => {
                 json!({ "session": session.0, "cause": format!("{cause:?}") })
             }
+            RecordBody::SessionFinal { session } => json!({ "session": session.0 }),
             RecordBody::Tick | RecordBody::Pad => json!({}),
             RecordBody::Admin { who, reason, security_id, phase } => json!({
                 "who": who.as_str(), "reason": reason.as_str(),

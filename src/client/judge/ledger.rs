@@ -101,6 +101,8 @@ impl Ledger {
             RecordBody::SessionBind { .. }
             | RecordBody::SessionGap { .. }
             | RecordBody::SessionDown { .. }
+            | RecordBody::SessionFinishing { .. }
+            | RecordBody::SessionFinal { .. }
             | RecordBody::Tick
             | RecordBody::Admin { .. }
             | RecordBody::Config(_)

@@ -10,7 +10,8 @@ use crate::session::credentials;
 use crate::session::node_view::Closing;
 use crate::session::report_log::ReportLog;
 use crate::vocabulary::fix::{
-    AckLevel, EstablishmentRejectCode, GateCause, NegotiationRejectCode, RetransmitRejectCode,
+    AckLevel, CodType, EstablishmentRejectCode, GateCause, NegotiationRejectCode,
+    RetransmitRejectCode,
 };
 use crate::vocabulary::message::{ClientMessage, NULL_U32, NULL_U64, OrderStatusRequest};
 use crate::vocabulary::random::SplitMix;
@@ -313,10 +314,14 @@ fn say(act: Act) -> String {
         Act::Later => "Later".into(),
         Act::Drop(why) => format!("Drop {why:?}"),
         Act::AppendOpen { session, owner, .. } => format!("Open {session} of {owner}"),
-        Act::AppendBind { session, next_seq_no, displaces, .. } => {
+        Act::AppendBind { session, next_seq_no, displaces, cod, .. } => {
             let from = next_seq_no.map_or_else(|| "null".to_owned(), |n| n.to_string());
             let ends = displaces.map_or(String::new(), |c| format!(", ends {}", c.0));
-            format!("Bind {session} from {from}{ends}")
+            let cancels = match cod.cod_type {
+                CodType::DoNotCancel => String::new(),
+                cod_type => format!(", cancels {} after {} ms", cod_type.name(), cod.window_ms),
+            };
+            format!("Bind {session} from {from}{ends}{cancels}")
         }
         Act::AppendMessage { session } => format!("Message {session}"),
         Act::AppendGap { session, next } => format!("Gap {session} to {next}"),
@@ -340,10 +345,18 @@ fn say_message(message: &SessionMessage<'_>) -> String {
             keepalive_interval,
             next_seq_no,
             last_incoming_seq_no,
+            cancel_on_disconnect_type: cod,
+            cod_timeout_window: window,
             ..
-        } => format!(
-            "Ack(next {next_seq_no}, last in {last_incoming_seq_no}, {keepalive_interval} ms)"
-        ),
+        } => {
+            let cod = if (*cod, *window) == (0, 0) {
+                String::new()
+            } else {
+                format!(", cancel type {cod} after {window} ms")
+            };
+            let numbers = format!("next {next_seq_no}, last in {last_incoming_seq_no}");
+            format!("Ack({numbers}, {keepalive_interval} ms{cod})")
+        }
         SessionMessage::EstablishmentReject { code, .. } => {
             format!("EstablishmentReject({:?})", EstablishmentRejectCode::from_wire(*code).unwrap())
         }
@@ -510,7 +523,7 @@ fn a_logon_is_judged_in_one_order() {
         flow: 0,
         keepalive: 99,
         next: 2_000_000,
-        cod: 1,
+        cod: 4,
         window: 60_001,
         ..Logon::later(1)
     };
@@ -528,7 +541,7 @@ fn a_logon_is_judged_in_one_order() {
         ("Unnegotiated", |w, l| (w.gate, l.id) = (None, ID_2)),
         ("KeepaliveInterval", |_, l| l.id = ID),
         ("Unspecified", |_, l| l.keepalive = 100),
-        ("Unspecified", |_, l| l.cod = 0),
+        ("Unspecified", |_, l| l.cod = 3),
         ("Unspecified", |_, l| (l.window, l.level) = (60_000, 2)),
         ("InvalidNextSeqNo", |_, l| l.level = 1),
         ("AlreadyEstablished", |_, l| l.next = 6),
@@ -577,8 +590,11 @@ fn an_establish_is_its_owners_newer_and_within_the_window() {
         ("shortest interval", Logon { next: 6, keepalive: 100, ..Logon::later(2) },  "Bind 0 from 6"),
         ("longest interval",  Logon { next: 6, keepalive: 60_000, ..Logon::later(2) }, "Bind 0 from 6"),
         ("longer",            Logon { next: 6, keepalive: 60_001, ..Logon::later(2) }, "KeepaliveInterval"),
-        ("cancel type 2",     Logon { next: 6, cod: 2, ..Logon::later(2) },          "Unspecified"),
-        ("cancel type 3",     Logon { next: 6, cod: 3, ..Logon::later(2) },          "Unspecified"),
+        ("cancel type 1",     Logon { next: 6, cod: 1, ..Logon::later(2) },          "Bind 0 from 6, cancels OnDisconnect after 0 ms"),
+        ("cancel type 2",     Logon { next: 6, cod: 2, window: 1, ..Logon::later(2) }, "Bind 0 from 6, cancels OnTerminate after 1 ms"),
+        ("longest window",    Logon { next: 6, cod: 3, window: 60_000, ..Logon::later(2) }, "Bind 0 from 6, cancels OnDisconnectOrTerminate after 60000 ms"),
+        ("longer window",     Logon { next: 6, cod: 3, window: 60_001, ..Logon::later(2) }, "Unspecified"),
+        ("no type, a window", Logon { next: 6, window: 7, ..Logon::later(2) },       "Bind 0 from 6"),
         ("cancel type 4",     Logon { next: 6, cod: 4, ..Logon::later(2) },          "Unspecified"),
     ];
     for (label, logon, expected) in rows {
@@ -706,6 +722,21 @@ fn the_acknowledgement_tells_what_is_in_force() {
 }
 
 #[test]
+fn the_acknowledgement_tells_the_terms_of_cancelling() {
+    for (cod, window, told) in [
+        (255, NULL_U32, ""),
+        (0, 5, ", cancel type 0 after 5 ms"),
+        (1, NULL_U32, ", cancel type 1 after 0 ms"),
+        (3, 60_000, ", cancel type 3 after 60000 ms"),
+    ] {
+        let mut w = World::at(At::Negotiated);
+        w.frame(&Logon { cod, window, ..Logon::later(1) }.establish());
+        w.bound();
+        assert_eq!(w.sent(), format!("Ack(next 4, last in 0, 1000 ms{told})"));
+    }
+}
+
+#[test]
 fn answers_leave_on_their_grids() {
     let grid = |w: &World| w.out.held_until().0 - NOW.0;
     let mut w = World::at(At::Opening);
@@ -807,9 +838,9 @@ fn a_random_walk_keeps_the_invariants() {
                     is_open = true;
                     w.transport.on_opened(w.now, &mut w.out);
                 }
-                Act::AppendBind { session, timestamp, next_seq_no, .. } => {
+                Act::AppendBind { session, timestamp, next_seq_no, cod, .. } => {
                     assert!(is_open && w.gate.is_none() && w.is_primary);
-                    let _ = w.sessions.on_bind(session, next_seq_no, timestamp);
+                    let _ = w.sessions.on_bind(session, next_seq_no, timestamp, cod);
                     w.bound();
                 }
                 Act::AppendMessage { session } => {

@@ -7,7 +7,7 @@ use crate::session::breach::Breach;
 use crate::session::logon::{Establish, Negotiate, try_establish, try_negotiate};
 use crate::session::node_view::NodeView;
 use crate::session::outgoing::Outgoing;
-use crate::vocabulary::fix::{CodType, TerminationCode};
+use crate::vocabulary::fix::TerminationCode;
 use crate::vocabulary::message::SessionMessage;
 use crate::vocabulary::units::Nanos;
 use crate::wire::decode::{Inbound, decode_inbound};
@@ -147,7 +147,7 @@ impl Transport {
         let expected = node.sessions.expected_admitted(bind.session);
         let terms = Terms {
             keepalive_ms: asked.keepalive_interval,
-            cod_window: bind.cod_window,
+            cod: bind.cod,
             report_level: bind.report_level,
             position: bind.next_seq_no.unwrap_or(expected),
         };
@@ -158,8 +158,7 @@ impl Transport {
             timestamp,
             next_seq_no: bind.next_seq_no,
             keepalive_interval: asked.keepalive_interval,
-            cod_type: CodType::DoNotCancel,
-            cod_window: bind.cod_window,
+            cod: bind.cod,
             report_level: bind.report_level,
             displaces: bind.displaces,
         }
