@@ -31,8 +31,8 @@ use tidegate::wire::layout;
 const XML: &str = include_str!("../src/wire/tidegate.xml");
 /// The messages of this build.
 const IN_SCOPE: &[u16] = &[
-    1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 14, 18, 20, 21, 100, 102, 104, 200, 202, 203, 204, 205, 206,
-    208,
+    1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 18, 20, 21, 100, 102, 104, 200, 202, 203, 204,
+    205, 206, 208,
 ];
 
 /// Compares a file of the repository, or the part of it between two marks, with what it must hold;

@@ -11,6 +11,8 @@ mod node;
 
 #[path = "shell/bounds.rs"]
 mod bounds;
+#[path = "shell/endings.rs"]
+mod endings;
 #[path = "shell/lines.rs"]
 mod lines;
 #[path = "shell/restart.rs"]

@@ -33,9 +33,9 @@ use tidegate::wire::signed::signed_part;
 const SEED: u64 = 0x7469_6465_6761_7465;
 const ROUNDS: u32 = 100_000;
 /// Templates that a server takes, and those that a client takes.
-const INBOUND: &[u16] = &[1, 5, 8, 11, 14, 100, 102, 104];
+const INBOUND: &[u16] = &[1, 5, 8, 11, 14, 15, 16, 100, 102, 104];
 const OUTBOUND: &[u16] =
-    &[2, 3, 6, 7, 8, 12, 13, 14, 18, 20, 21, 200, 202, 203, 204, 205, 206, 208];
+    &[2, 3, 6, 7, 8, 12, 13, 14, 15, 16, 18, 20, 21, 200, 202, 203, 204, 205, 206, 208];
 
 /// Everything that can be asked of octets. Returns what was found, for comparison.
 fn probe(octets: &[u8]) -> impl PartialEq + std::fmt::Debug + use<> {

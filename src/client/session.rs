@@ -375,6 +375,8 @@ impl ClientSession {
             | SessionMessage::EstablishmentReject { .. }
             | SessionMessage::RetransmitRequest { .. }
             | SessionMessage::RetransmitReject { .. }
+            | SessionMessage::FinishedSending { .. }
+            | SessionMessage::FinishedReceiving { .. }
             | SessionMessage::NotAccepting { .. }
             | SessionMessage::ReplicationStatus { .. } => Err("a session message out of turn"),
         }
@@ -390,7 +392,11 @@ impl ClientSession {
             | SessionMessage::Establish { session_id, .. }
             | SessionMessage::EstablishmentReject { session_id, .. }
             | SessionMessage::RetransmitRequest { session_id, .. }
-            | SessionMessage::RetransmitReject { session_id, .. } => session_id == own,
+            | SessionMessage::RetransmitReject { session_id, .. }
+            | SessionMessage::FinishedReceiving { session_id } => session_id == own,
+            SessionMessage::FinishedSending { session_id, last_seq_no } => {
+                session_id == own && last_seq_no <= SEQ_MAX
+            }
             SessionMessage::EstablishmentAck {
                 session_id,
                 next_seq_no,

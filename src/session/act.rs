@@ -65,6 +65,19 @@ pub enum Act {
         /// The client's next number.
         next: Seq,
     },
+    /// Journal a SessionFinishing; [`on_finishing`](super::transport::Transport::on_finishing) when
+    /// it is released.
+    AppendFinishing {
+        /// The session.
+        session: SessionIdx,
+        /// The number after the client's last.
+        next: Seq,
+    },
+    /// Journal a SessionFinal. The transport carries the session no longer.
+    AppendFinal {
+        /// The session.
+        session: SessionIdx,
+    },
     /// The transport ended.
     End {
         /// The SessionDown to journal, if it carried a session.

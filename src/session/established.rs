@@ -26,6 +26,19 @@ pub(super) struct Established {
     /// The closing of the gate that was told.
     pub(super) told_closing: u64,
     pub(super) liveness: Liveness,
+    /// How far the client has finished this session on this line (ruling F13).
+    pub(super) finish: Finish,
+}
+
+/// How far a session is finished on its line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Finish {
+    /// The client goes on.
+    No,
+    /// FinishedSending came; nothing but session messages may follow. It is being journaled.
+    Asked,
+    /// It is released: what is owed to the client is sent, then FinishedSending.
+    Answered,
 }
 
 impl Established {
@@ -37,6 +50,9 @@ impl Established {
         node: &mut NodeView<'_>,
     ) -> Result<Option<Act>, Breach> {
         let number = message.msg_seq_num();
+        if self.finish != Finish::No {
+            return Err(Breach::unspecified("a message after FinishedSending"));
+        }
         if let Some(closing) = node.gate {
             return self.on_message_at_shut_gate(number, closing, node).map(Some);
         }
@@ -87,6 +103,12 @@ impl Established {
                 self.on_retransmit_request(session_id, timestamp, asked, node)?;
                 Ok(Some(Act::Nothing))
             }
+            SessionMessage::FinishedSending { session_id, last_seq_no } => {
+                self.on_finished_sending(session_id, last_seq_no, node).map(Some)
+            }
+            SessionMessage::FinishedReceiving { session_id } => {
+                self.on_finished_receiving(session_id, node).map(Some)
+            }
             SessionMessage::Terminate { .. } => Ok(None),
             SessionMessage::Negotiate { .. } | SessionMessage::Establish { .. } => {
                 Err(Breach::unspecified("established already"))
@@ -111,6 +133,9 @@ impl Established {
         if next < self.position {
             return Err(Breach::unspecified("sequence number went back"));
         }
+        if self.finish != Finish::No && next > node.sessions.expected_admitted(self.session) {
+            return Err(Breach::unspecified("a number after FinishedSending"));
+        }
         match node.sessions.admit_gap(self.session, next) {
             GapCheck::None => {
                 self.position = next;
@@ -122,6 +147,54 @@ impl Established {
             }
             GapCheck::TooFar => Err(Breach::unspecified("gap too large")),
         }
+    }
+
+    /// The client sends nothing more. Behind a shut gate nothing can be journaled: it is dropped like
+    /// a message, and the client asks again.
+    fn on_finished_sending(
+        &mut self,
+        session_id: SessionId,
+        last: Seq,
+        node: &mut NodeView<'_>,
+    ) -> Result<Act, Breach> {
+        if session_id != self.id {
+            return Err(Breach::unspecified("another session is bound"));
+        }
+        if self.finish != Finish::No {
+            return Err(Breach::unspecified("a message after FinishedSending"));
+        }
+        if let Some(closing) = node.gate {
+            let next = node.sessions.expected_admitted(self.session);
+            return self.on_message_at_shut_gate(next, closing, node);
+        }
+        match node.sessions.admit_finishing(self.session, last) {
+            GapCheck::TooFar => Err(Breach::unspecified("impossible last number")),
+            GapCheck::None | GapCheck::Gap => {
+                self.finish = Finish::Asked;
+                self.position = last.next();
+                Ok(Act::AppendFinishing { session: self.session, next: last.next() })
+            }
+        }
+    }
+
+    /// The client has everything, our FinishedSending included.
+    fn on_finished_receiving(
+        &mut self,
+        session_id: SessionId,
+        node: &mut NodeView<'_>,
+    ) -> Result<Act, Breach> {
+        if session_id != self.id {
+            return Err(Breach::unspecified("another session is bound"));
+        }
+        if self.finish != Finish::Answered || node.out.is_finishing() {
+            return Err(Breach::unspecified("FinishedReceiving before FinishedSending"));
+        }
+        if let Some(closing) = node.gate {
+            let next = node.sessions.expected_admitted(self.session);
+            return self.on_message_at_shut_gate(next, closing, node);
+        }
+        node.sessions.admit_final(self.session);
+        Ok(Act::AppendFinal { session: self.session })
     }
 
     fn on_retransmit_request(

@@ -12,7 +12,7 @@
 //! 2  a replay batch to its end: Retransmission(count), count reports, Sequence(next live)
 //! 3  session messages
 //! 4  the next replay batch, after at most 256 live reports since the last one
-//! 5  live reports whose record is released
+//! 5  live reports whose record is released, and behind the last one FinishedSending
 //! ```
 //!
 //! Nothing stands inside a batch (rulings F10, F14), so a peer may count. A replay is paced by the
@@ -22,7 +22,7 @@
 
 mod plan;
 
-use self::plan::{Live, Next, Part, Phase, Plan, Replay, Source};
+use self::plan::{Finish, Live, Next, Part, Phase, Plan, Replay, Source};
 use crate::limits::{RETRANSMIT_BATCH_MAX, RETRANSMIT_COUNT_MAX};
 use crate::session::report_log::{AtCursor, Cursor, ReportLog};
 use crate::vocabulary::fix::RetransmitRejectCode;
@@ -71,7 +71,7 @@ pub enum RetransmitRefusal {
 
 impl Default for Outgoing {
     fn default() -> Self {
-        let plan = Plan { control_at: 0, live: None, replay: None, part: None };
+        let plan = Plan { control_at: 0, live: None, replay: None, part: None, finish: None };
         Self {
             control: [0; CONTROL_BYTES],
             control_len: 0,
@@ -114,6 +114,18 @@ impl Outgoing {
         let octets = log.octets(session) - log.octets_from(cursor);
         self.plan.live = Some(Live { cursor, octets, before_batch: 0 });
         self.filled_octets = 0;
+    }
+
+    /// No report behind `last` will come: once it is sent, FinishedSending follows (ruling F13).
+    pub fn finish(&mut self, session_id: SessionId, last: Seq) {
+        self.plan.finish = Some(Finish { session_id, last });
+        self.filled_octets = 0;
+    }
+
+    /// Whether a FinishedSending still waits to be sent.
+    #[must_use]
+    pub const fn is_finishing(&self) -> bool {
+        self.plan.finish.is_some()
     }
 
     /// Begins to replay `count` reports from `from` (ruling F14).
@@ -241,6 +253,7 @@ impl Outgoing {
             && (self.plan.part.is_some()
                 || self.plan.control_at < self.control_len
                 || self.plan.replay.is_some_and(|r| !self.is_ending || r.phase != Phase::Header)
+                || (!self.is_ending && self.plan.is_finish_next())
                 || (!self.is_ending && self.plan.live.is_some_and(is_live)))
     }
 
@@ -293,7 +306,8 @@ impl Outgoing {
         made: &'a mut [u8; MADE_BYTES_MAX],
     ) -> Result<Option<Next<'a>>, Overwritten> {
         // Most of the time live reports follow each other and nothing else waits.
-        let is_plain = plan.replay.is_none() && plan.control_at == self.control_len;
+        let is_plain =
+            plan.replay.is_none() && plan.control_at == self.control_len && plan.finish.is_none();
         match (plan.part, &plan.live) {
             (None, Some(live)) if is_plain && !self.is_ending => {
                 let next = report(Source::Live, &live.cursor, log)?;
@@ -334,6 +348,11 @@ impl Outgoing {
                 let message = SessionMessage::Sequence { next_seq_no: live.cursor.number() };
                 Ok(made_frame(source, &message, made))
             }
+            (Source::Finish, ..) => Ok(plan.finish.and_then(|finish| {
+                let Finish { session_id, last: last_seq_no } = finish;
+                let message = SessionMessage::FinishedSending { session_id, last_seq_no };
+                made_frame(source, &message, made)
+            })),
             (Source::Replay, _, Some(replay)) => report(source, &replay.cursor, log),
             (Source::Live, Some(live), _) => report(source, &live.cursor, log),
             (Source::Header | Source::Replay, _, None)
@@ -358,6 +377,9 @@ impl Outgoing {
         let Some(live) = plan.live.as_ref().filter(|_| !self.is_ending) else {
             return Ok(None);
         };
+        if plan.is_finish_next() {
+            return Ok(Some(Source::Finish));
+        }
         if is_between && live.before_batch == 0 {
             return Ok(Some(Source::Header));
         }

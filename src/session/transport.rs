@@ -5,6 +5,8 @@
 //!      |                                                 |
 //!      +--------------------Establish--------------------+--> Binding --committed--> Established
 //!
+//! Established --FinishedReceiving of the client--> Finished
+//!
 //! any --refusal, breach, lapse, Terminate--> Ending --EOF or 1 s--> Closed
 //! ```
 //!
@@ -21,7 +23,7 @@ mod unestablished;
 use super::act::{Act, Down, Dropped, How};
 use super::bindings::{Bindings, ConnectionIdx};
 use super::breach::Breach;
-use super::established::Established;
+use super::established::{Established, Finish};
 use super::liveness::{Liveness, Pulse, server_interval_ms};
 use super::logical::{CodTerms, Sessions};
 use super::node_view::{NodeStatus, NodeView};
@@ -60,6 +62,8 @@ enum State {
     Binding(Pending, Terms),
     /// Messages are taken.
     Established(Established),
+    /// The session is final; the client's Terminate is awaited.
+    Finished { id: SessionId, deadline: Nanos },
     /// The last message is queued; whatever comes is dropped.
     Ending { until: Nanos },
     /// The socket is to be closed, or is.
@@ -109,6 +113,12 @@ impl Transport {
             Err(error) => Err(Breach::of(TerminationCode::UnspecifiedError, &error)),
         };
         match done {
+            Ok(Some(act @ Act::AppendFinal { session })) => {
+                let (id, deadline) = (established.id, now.saturating_add(LOGON_DEADLINE));
+                node.bindings.release(session, self.connection);
+                self.transition(State::Finished { id, deadline });
+                act
+            }
             Ok(Some(act)) => act,
             Ok(None) => self.on_terminate(now, node),
             Err(breach) => self.terminate(now, &breach, node.out, node.bindings),
@@ -196,8 +206,34 @@ impl Transport {
             id: pending.id,
             position: terms.position,
             told_closing: 0,
+            finish: Finish::No,
             liveness: Liveness::new(now, theirs, ours),
         }));
+    }
+
+    /// The SessionFinishing of this transport is released; `last_out` is of its event. Ignored when
+    /// the transport ended meanwhile.
+    pub fn on_finishing(
+        &mut self,
+        now: Nanos,
+        last_out: Seq,
+        out: &mut Outgoing,
+        bindings: &mut Bindings,
+    ) -> Act {
+        let State::Established(established) = &mut self.state else {
+            return Act::Nothing;
+        };
+        if established.finish != Finish::Asked {
+            return Act::Nothing;
+        }
+        let session_id = established.id;
+        if !out.push_control(&SessionMessage::FinishedReceiving { session_id }) {
+            let unread = Breach::unspecified("answers were not read");
+            return self.terminate(now, &unread, out, bindings);
+        }
+        established.finish = Finish::Answered;
+        out.finish(session_id, last_out);
+        Act::Nothing
     }
 
     /// Asks what is due. Early calls are harmless.
@@ -208,6 +244,13 @@ impl Transport {
                     return Act::Nothing;
                 }
                 self.terminate(now, &Breach::unspecified("no logon within 5 s"), out, bindings)
+            }
+            State::Finished { deadline, .. } => {
+                if now < *deadline {
+                    return Act::Nothing;
+                }
+                let late = Breach::unspecified("no Terminate within 5 s of the session's end");
+                self.terminate(now, &late, out, bindings)
             }
             State::Established(established) => match established.liveness.on_timer(now) {
                 Pulse::Nothing => Act::Nothing,
@@ -253,7 +296,8 @@ impl Transport {
             | State::Opening(_)
             | State::Negotiated { .. }
             | State::Binding(..)
-            | State::Established(_) => {
+            | State::Established(_)
+            | State::Finished { .. } => {
                 self.terminate(now, &Breach::of(code, &reason), out, bindings)
             }
         }
@@ -268,6 +312,7 @@ impl Transport {
             | State::Negotiated { .. }
             | State::Binding(..)
             | State::Established(_)
+            | State::Finished { .. }
             | State::Closed => self.on_line_lost(bindings),
         }
     }
@@ -286,6 +331,7 @@ impl Transport {
             State::Unnegotiated { deadline } | State::Negotiated { deadline, .. } => {
                 Some(*deadline)
             }
+            State::Finished { deadline, .. } => Some(*deadline),
             State::Established(established) => Some(established.liveness.next_deadline()),
             State::Ending { until } => Some(*until),
             State::Opening(_) | State::Binding(..) | State::Closed => None,
@@ -296,7 +342,7 @@ impl Transport {
     #[must_use]
     pub const fn frame_bytes_max(&self) -> usize {
         match self.state {
-            State::Established(_) => FRAME_BYTES_MAX,
+            State::Established(_) | State::Finished { .. } => FRAME_BYTES_MAX,
             State::Unnegotiated { .. }
             | State::Opening(_)
             | State::Negotiated { .. }
@@ -315,8 +361,26 @@ impl Transport {
             | State::Opening(_)
             | State::Negotiated { .. }
             | State::Binding(..)
+            | State::Finished { .. }
             | State::Ending { .. }
             | State::Closed => None,
+        }
+    }
+
+    /// Whether the connection has not come to a session yet: such connections are bounded, and the
+    /// oldest gives way. One that is ending, or has finished its session, is not among them: its
+    /// last message must reach the peer.
+    #[must_use]
+    pub const fn awaits_logon(&self) -> bool {
+        match self.state {
+            State::Unnegotiated { .. }
+            | State::Opening(_)
+            | State::Negotiated { .. }
+            | State::Binding(..) => true,
+            State::Established(_)
+            | State::Finished { .. }
+            | State::Ending { .. }
+            | State::Closed => false,
         }
     }
 
@@ -339,6 +403,7 @@ impl Transport {
             | State::Opening(_)
             | State::Negotiated { .. }
             | State::Binding(..)
+            | State::Finished { .. }
             | State::Ending { .. }
             | State::Closed => {}
         }
@@ -389,6 +454,7 @@ impl Transport {
             State::Unnegotiated { .. }
             | State::Opening(_)
             | State::Negotiated { .. }
+            | State::Finished { .. }
             | State::Ending { .. }
             | State::Closed => return None,
         };
@@ -400,6 +466,7 @@ impl Transport {
         match &self.state {
             State::Binding(pending, _) => pending.id,
             State::Established(established) => established.id,
+            State::Finished { id, .. } => *id,
             State::Unnegotiated { .. }
             | State::Opening(_)
             | State::Negotiated { .. }
@@ -410,12 +477,15 @@ impl Transport {
 
     /// The only writer of the state but for [`Self::on_line_lost`], which may come at any time.
     fn transition(&mut self, to: State) {
-        use State::{Binding, Closed, Ending, Established, Negotiated, Opening, Unnegotiated};
+        use State::{
+            Binding, Closed, Ending, Established, Finished, Negotiated, Opening, Unnegotiated,
+        };
         let is_known = match (&self.state, &to) {
             (Unnegotiated { .. }, Opening(_) | Binding(..))
             | (Opening(_), Negotiated { .. })
             | (Negotiated { .. }, Binding(..))
-            | (Binding(..), Established(_)) => true,
+            | (Binding(..), Established(_))
+            | (Established(_), Finished { .. }) => true,
             (from, Ending { .. }) => !matches!(from, Ending { .. } | Closed),
             (
                 _,
@@ -424,6 +494,7 @@ impl Transport {
                 | Negotiated { .. }
                 | Binding(..)
                 | Established(_)
+                | Finished { .. }
                 | Closed,
             ) => false,
         };

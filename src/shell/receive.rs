@@ -62,7 +62,7 @@ impl Node {
 
     /// Drops the oldest connection without a session when there are too many of them.
     fn make_room_for_logon(&mut self, now: Nanos) {
-        let is_waiting = |c: &ConnectionIdx| self.connections.get(*c).transport.session().is_none();
+        let is_waiting = |c: &ConnectionIdx| self.connections.get(*c).transport.awaits_logon();
         if self.connections.count() < self.logon_connections_max {
             return;
         }
@@ -248,6 +248,16 @@ impl Node {
             }
             Act::AppendGap { session, next } => {
                 self.append_admitted(now, &RecordBody::SessionGap { session, next_seq_no: next });
+            }
+            Act::AppendFinishing { session, next } => {
+                let body = RecordBody::SessionFinishing { session, next_seq_no: next };
+                self.append_admitted(now, &body);
+            }
+            Act::AppendFinal { session } => {
+                self.append_admitted(now, &RecordBody::SessionFinal { session });
+                let slot = self.connections.get_mut(connection);
+                assert!(slot.bound.take() == Some(session), "who finishes a session holds it");
+                self.counters.add(Counter::Finals, 1);
             }
             Act::End { .. } => {
                 self.on_end(now, connection, act);

@@ -23,10 +23,10 @@ impl Node {
                 Event::Bound { session, next_out, last_in } => {
                     self.answer_bound(now, index, session, next_out, last_in);
                 }
-                Event::Finishing { .. }
-                | Event::Forgotten { .. }
-                | Event::Down { .. }
-                | Event::Report { .. } => {}
+                Event::Finishing { session, last_out } => {
+                    self.answer_finishing(now, session, last_out);
+                }
+                Event::Forgotten { .. } | Event::Down { .. } | Event::Report { .. } => {}
             }
         }
         while let Some(session) = self.sequencer.take_told() {
@@ -82,6 +82,15 @@ impl Node {
         }
     }
 
+    fn answer_finishing(&mut self, now: Nanos, session: SessionIdx, last_out: Seq) {
+        let Some(connection) = self.connections.bindings.connection_of(session) else { return };
+        let (slot, bindings, _) = self.connections.split(connection);
+        let act = slot.transport.on_finishing(now, last_out, &mut slot.outgoing, bindings);
+        self.on_end(now, connection, act);
+        self.connections.mark_sending(connection);
+        self.note_deadline(now, connection);
+    }
+
     /// Looks at every connection whose timer is due.
     pub(super) fn on_timers(&mut self, now: Nanos) -> u32 {
         if !self.connections.is_any_due(now) {
@@ -100,7 +109,7 @@ impl Node {
                 self.connections.look_again(connection, now);
                 continue;
             }
-            let is_logon = slot.is_open() && slot.transport.session().is_none();
+            let is_logon = slot.is_open() && slot.transport.awaits_logon();
             let is_due = slot.transport.next_deadline().is_some_and(|due| due <= now);
             // An answer that was held back for its grid may go now.
             let is_held = slot.outgoing.has_unsent() && slot.outgoing.held_until() <= now;

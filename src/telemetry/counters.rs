@@ -57,6 +57,8 @@ counters! {
     Logons => "sessions_established",
     /// Transports that ended.
     Ends => "transports_ended",
+    /// Sessions that were finished by both sides.
+    Finals => "sessions_finished",
     /// Established sessions ended for a breach of the protocol.
     Breaches => "protocol_breaches",
     /// Connections closed because they read too slowly.

@@ -256,6 +256,19 @@ pub enum SessionMessage<'a> {
         /// For a human.
         reason: &'a [u8],
     },
+    /// Template 15.
+    FinishedSending {
+        /// The bound id.
+        session_id: SessionId,
+        /// The number of the sender's last message; 0 if there was none. A client must not send
+        /// [`NULL_U64`].
+        last_seq_no: Seq,
+    },
+    /// Template 16.
+    FinishedReceiving {
+        /// The bound id.
+        session_id: SessionId,
+    },
     /// Template 20.
     NotAccepting {
         /// First number that was dropped.

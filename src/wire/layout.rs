@@ -252,6 +252,13 @@ messages! {
         SESSION_ID "SessionId" [u8; 16],
         CODE "Code" u8,
     }
+    finished_sending = 15 "FinishedSending" 24..=24 {
+        SESSION_ID "SessionId" [u8; 16],
+        LAST_SEQ_NO "LastSeqNo" u64,
+    }
+    finished_receiving = 16 "FinishedReceiving" 16..=16 {
+        SESSION_ID "SessionId" [u8; 16],
+    }
     not_applied = 18 "NotApplied" 12..=12 {
         FROM_SEQ_NO "FromSeqNo" u64,
         COUNT "Count" u32,

@@ -365,6 +365,17 @@ impl Peer {
         self.events.push(event);
     }
 
+    /// Receives without the session: frames are kept, nothing is answered.
+    pub(crate) fn read_frames(&mut self) {
+        self.receive();
+        let mut at = 0;
+        while let Ok(Some((_, octets))) = split(&self.inbox[at..], 2048) {
+            self.frames.push(self.inbox[at..at + octets].to_vec());
+            at += octets;
+        }
+        self.inbox.drain(..at);
+    }
+
     fn receive(&mut self) {
         let mut room = [0; 16 << 10];
         while let Some(stream) = &mut self.stream {

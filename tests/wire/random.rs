@@ -265,6 +265,8 @@ impl Random {
                 reason: self.octets(),
             },
             14 => SessionMessage::Terminate { session_id, code, reason: self.octets() },
+            15 => SessionMessage::FinishedSending { session_id, last_seq_no: number },
+            16 => SessionMessage::FinishedReceiving { session_id },
             20 => SessionMessage::NotAccepting { from_seq_no: number, cause: code },
             21 => SessionMessage::ReplicationStatus {
                 epoch: self.u64(),

@@ -189,6 +189,11 @@ fn running_messages() -> Vec<(&'static str, Message<'static>)> {
             "Before a session is bound",
             SessionMessage::Terminate { session_id: SessionId::NONE, code: 0, reason: b"" },
         ),
+        (
+            "Nothing more will be sent; 16 was the last",
+            SessionMessage::FinishedSending { session_id, last_seq_no: Seq(16) },
+        ),
+        ("Everything has come", SessionMessage::FinishedReceiving { session_id }),
         ("The gate is shut", SessionMessage::NotAccepting { from_seq_no: Seq(17), cause: 2 }),
         (
             "How far this session's reports are safe",

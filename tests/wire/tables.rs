@@ -27,7 +27,7 @@ pub(crate) fn tables(schema: &Schema, in_scope: &[u16]) -> String {
 fn table(schema: &Schema, message: &Message, out: &mut String) {
     let block = message.block_length.expect("the lint demands it");
     let direction = match message.id {
-        8 | 14 => "both ways",
+        8 | 14..=16 => "both ways",
         1 | 5 | 11 | 100..200 => "client to server",
         _ => "server to client",
     };

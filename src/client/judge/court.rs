@@ -197,6 +197,8 @@ impl Court<'_> {
             | SessionMessage::RetransmitRequest { .. }
             | SessionMessage::RetransmitReject { .. }
             | SessionMessage::Terminate { .. }
+            | SessionMessage::FinishedSending { .. }
+            | SessionMessage::FinishedReceiving { .. }
             | SessionMessage::NotAccepting { .. }
             | SessionMessage::ReplicationStatus { .. } => {}
         }

@@ -5,7 +5,7 @@
 
 use crate::limits::RETRANSMIT_BATCH_MAX;
 use crate::session::report_log::{Cursor, Entry};
-use crate::vocabulary::units::{Index, Nanos, SessionId};
+use crate::vocabulary::units::{Index, Nanos, Seq, SessionId};
 
 /// What is sent next, and after it, given the log.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,7 @@ pub(super) struct Plan {
     pub(super) live: Option<Live>,
     pub(super) replay: Option<Replay>,
     pub(super) part: Option<Part>,
+    pub(super) finish: Option<Finish>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,13 @@ pub(super) struct Replay {
     pub(super) phase: Phase,
 }
 
+/// A FinishedSending that is to be sent behind the report `last`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finish {
+    pub(super) session_id: SessionId,
+    pub(super) last: Seq,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Between batches.
@@ -53,6 +61,7 @@ pub(super) enum Source {
     Replay,
     Resume,
     Live,
+    Finish,
 }
 
 /// A frame of which `sent` octets are gone.
@@ -73,12 +82,19 @@ impl Plan {
         self.part.map_or(0, |part| part.sent)
     }
 
+    /// Whether every report before FinishedSending is sent.
+    pub(super) fn is_finish_next(&self) -> bool {
+        let next = self.live.map(|live| live.cursor.number());
+        self.finish.is_some_and(|finish| next > Some(finish.last))
+    }
+
     /// The frame at the front is sent to its end.
     #[inline]
     pub(super) fn finish(&mut self, next: &Next<'_>) {
         self.part = None;
         match (next, &mut self.live, &mut self.replay) {
             (Next::Octets(Source::Control, frame), _, _) => self.control_at += frame.len(),
+            (Next::Octets(Source::Finish, _), _, _) => self.finish = None,
             (Next::Report(Source::Live, entry), Some(live), _) => {
                 live.cursor.advance(entry);
                 live.octets += entry.frame.len() as u64;

@@ -335,3 +335,43 @@ fn answers_wait_for_their_grid() {
         assert!(out.wants_send(ms(leaves), &log, Index(0)));
     }
 }
+
+/// FinishedSending stands behind the last report, never inside a batch, and once.
+#[test]
+fn finished_sending_is_last() {
+    let mut log = ReportLog::new(1 << 12, 2);
+    (1..=3).for_each(|number| append(&mut log, OURS, number, number, 40));
+    let mut out = Outgoing::default();
+    out.start(&log, OURS, Seq(1));
+    out.finish(ID, Seq(3));
+    let sent = |out: &mut Outgoing, released, room: usize| {
+        let mut scratch = vec![0; room];
+        let len = out.fill(NOW, &log, Index(released), &mut scratch).unwrap();
+        let wants = out.wants_send(NOW, &log, Index(released));
+        assert_eq!(len > 0, wants, "what would be composed is wanted");
+        out.on_sent(&log, len);
+        scratch.truncate(len);
+        scratch
+    };
+    let reports = |numbers: std::ops::RangeInclusive<u64>| {
+        numbers.flat_map(|n| report_frame(OURS, n, 40)).collect::<Vec<u8>>()
+    };
+    assert_eq!(sent(&mut out, 2, 512), reports(1..=2));
+    assert!(sent(&mut out, 2, 512).is_empty() && out.is_finishing());
+    assert_eq!(out.try_retransmit(&log, Index(3), ID, Nanos(7), (Seq(1), 2)), Ok(()));
+    let batch = |next| {
+        let (session_id, request_timestamp) = (ID, Nanos(7));
+        let next_seq_no = Seq(1);
+        let header =
+            SessionMessage::Retransmission { session_id, request_timestamp, next_seq_no, count: 2 };
+        let resume = SessionMessage::Sequence { next_seq_no: Seq(next) };
+        [encoded(&header), reports(1..=2), encoded(&resume)].concat()
+    };
+    let finished =
+        encoded(&SessionMessage::FinishedSending { session_id: ID, last_seq_no: Seq(3) });
+    let came = sent(&mut out, 3, 512);
+    assert_eq!(came, [batch(3), reports(3..=3), finished].concat());
+    assert!(!out.is_finishing() && sent(&mut out, 3, 512).is_empty());
+    assert_eq!(out.try_retransmit(&log, Index(3), ID, Nanos(7), (Seq(1), 2)), Ok(()));
+    assert_eq!(sent(&mut out, 3, 512), batch(4), "still served, and FinishedSending is not repeated");
+}

@@ -62,6 +62,11 @@ enum At {
     Binding,
     /// Messages 1 to 5 were taken and 3 reports are released.
     Established,
+    /// FinishedSending is being journaled.
+    Finishing,
+    /// It is answered; the client has not read FinishedSending yet when `sent` was not called.
+    Answered,
+    Finished,
     Ending,
     Closed,
 }
@@ -86,7 +91,7 @@ impl World {
 
     fn at(at: At) -> Self {
         let mut w = Self::new();
-        let steps: [Step; 5] = [
+        let steps: [Step; 8] = [
             (At::Opening, |w| {
                 assert_eq!(say(w.frame(&Logon::default().negotiate())), "Open 0 of 0");
             }),
@@ -102,13 +107,28 @@ impl World {
                     room[..4].copy_from_slice(&[24, 0, 0x50, 0xEB]);
                 }
             }),
+            (At::Finishing, |w| {
+                assert_eq!(say(w.frame(&finished_sending(ID, 5))), "Finishing 0 to 6");
+            }),
+            (At::Answered, |w| {
+                w.sent();
+                assert_eq!(say(w.finishing()), "-");
+            }),
+            (At::Finished, |w| {
+                assert_eq!(w.sent(), "FinishedReceiving; FinishedSending(3)");
+                assert_eq!(say(w.frame(&finished_receiving(ID))), "Final 0");
+            }),
             (At::Ending, |w| {
                 assert_eq!(say(w.stop()), "End Linger, down 0 Disconnect");
             }),
         ];
         let closed = at == At::Closed;
         if at != At::Fresh {
+            let finishes = [At::Finishing, At::Answered, At::Finished];
             for (reached, step) in steps {
+                if finishes.contains(&reached) && !finishes.contains(&at) {
+                    continue;
+                }
                 step(&mut w);
                 if reached == at {
                     break;
@@ -118,7 +138,9 @@ impl World {
         if closed {
             w.line_lost();
         }
-        w.sent();
+        if at != At::Answered {
+            w.sent();
+        }
         w
     }
 
@@ -179,6 +201,12 @@ impl World {
     fn bound(&mut self) {
         let (numbers, out) = ((Seq(4), Seq(0)), &mut self.out);
         self.transport.on_bound(self.now, numbers, &STATUS, &self.log, out);
+    }
+
+    /// The machine applies a SessionFinishing and releases it.
+    fn finishing(&mut self) -> Act {
+        let now = self.now;
+        self.transport.on_finishing(now, Seq(3), &mut self.out, &mut self.bindings)
     }
 
     /// What the peer is sent, as words. Time goes on to the grid.
@@ -303,6 +331,15 @@ fn terminate(code: u8) -> Vec<u8> {
     encoded(&SessionMessage::Terminate { session_id: ID, code, reason: b"" })
 }
 
+fn finished_sending(id: SessionId, last: u64) -> Vec<u8> {
+    let (session_id, last_seq_no) = (id, Seq(last));
+    encoded(&SessionMessage::FinishedSending { session_id, last_seq_no })
+}
+
+fn finished_receiving(id: SessionId) -> Vec<u8> {
+    encoded(&SessionMessage::FinishedReceiving { session_id: id })
+}
+
 /// A frame whose template a client must not send.
 fn foreign() -> Vec<u8> {
     encoded(&SessionMessage::NotAccepting { from_seq_no: Seq(1), cause: 0 })
@@ -323,6 +360,8 @@ fn say(act: Act) -> String {
             };
             format!("Bind {session} from {from}{ends}{cancels}")
         }
+        Act::AppendFinishing { session, next } => format!("Finishing {session} to {next}"),
+        Act::AppendFinal { session } => format!("Final {session}"),
         Act::AppendMessage { session } => format!("Message {session}"),
         Act::AppendGap { session, next } => format!("Gap {session} to {next}"),
         Act::End { down: None, how } => format!("End {how:?}"),
@@ -372,6 +411,10 @@ fn say_message(message: &SessionMessage<'_>) -> String {
             let code = TerminationCode::from_wire(*code).unwrap();
             format!("{bound}Terminate({code:?}, {})", text(reason))
         }
+        SessionMessage::FinishedSending { last_seq_no, .. } => {
+            format!("FinishedSending({last_seq_no})")
+        }
+        SessionMessage::FinishedReceiving { .. } => "FinishedReceiving".into(),
         SessionMessage::NotAccepting { from_seq_no, cause } => {
             format!("NotAccepting({from_seq_no}, {:?})", GateCause::from_wire(*cause).unwrap())
         }
@@ -490,6 +533,39 @@ fn while_a_session_is_established() {
         (At::Established, "silence of 2.5 intervals", |w| w.timer(Nanos(2_500_000_001)), DOWN, "Terminate(KeepaliveLapsed, nothing was heard)"),
         (At::Established, "displaced", World::displaced, DOWN, "Terminate(KeepaliveLapsed, nothing was heard)"),
         (At::Established, "stop", World::stop, DOWN, "Terminate(AdminAction, the node stops)"),
+
+        (At::Established, "FinishedSending", |w| w.frame(&finished_sending(ID, 5)), "Finishing 0 to 6", ""),
+        (At::Established, "and some never arrived", |w| w.frame(&finished_sending(ID, 8)), "Finishing 0 to 9", ""),
+        (At::Established, "of fewer than came", |w| w.frame(&finished_sending(ID, 4)), DOWN, "Terminate(UnspecifiedError, impossible last number)"),
+        (At::Established, "of null", |w| w.frame(&finished_sending(ID, u64::MAX)), DOWN, "Terminate(UnspecifiedError, impossible last number)"),
+        (At::Established, "of far more than came", |w| w.frame(&finished_sending(ID, 1_000_006)), DOWN, "Terminate(UnspecifiedError, impossible last number)"),
+        (At::Established, "of another session", |w| w.frame(&finished_sending(ID_2, 5)), DOWN, "Terminate(UnspecifiedError, another session is bound)"),
+        (At::Established, "FinishedReceiving", |w| w.frame(&finished_receiving(ID)), DOWN, "Terminate(UnspecifiedError, FinishedReceiving before FinishedSending)"),
+
+        (At::Finishing, "a message", |w| w.frame(&status(6, 6)), DOWN, "Terminate(UnspecifiedError, a message after FinishedSending)"),
+        (At::Finishing, "FinishedSending again", |w| w.frame(&finished_sending(ID, 5)), DOWN, "Terminate(UnspecifiedError, a message after FinishedSending)"),
+        (At::Finishing, "its keep-alive", |w| w.frame(&sequence(6)), "-", ""),
+        (At::Finishing, "Sequence above", |w| w.frame(&sequence(7)), DOWN, "Terminate(UnspecifiedError, a number after FinishedSending)"),
+        (At::Finishing, "RetransmitRequest", |w| w.frame(&retransmit(ID, 3, 1)), "-", "Retransmission(3, 1); report; Sequence(4)"),
+        (At::Finishing, "FinishedReceiving", |w| w.frame(&finished_receiving(ID)), DOWN, "Terminate(UnspecifiedError, FinishedReceiving before FinishedSending)"),
+        (At::Finishing, "committed", World::finishing, "-", "FinishedReceiving; FinishedSending(3)"),
+        (At::Finishing, "Terminate", |w| w.frame(&terminate(0)), "End Linger, down 0 Terminate", "Terminate(Finished, )"),
+        (At::Finishing, "EOF", World::peer_closed, "End Now, down 0 Disconnect", ""),
+        (At::Answered, "FinishedReceiving before ours left", |w| w.frame(&finished_receiving(ID)), DOWN, "FinishedReceiving; Terminate(UnspecifiedError, FinishedReceiving before FinishedSending)"),
+        (At::Answered, "FinishedReceiving", |w| { w.sent(); w.frame(&finished_receiving(ID)) }, "Final 0", ""),
+        (At::Answered, "of another session", |w| { w.sent(); w.frame(&finished_receiving(ID_2)) }, DOWN, "Terminate(UnspecifiedError, another session is bound)"),
+        (At::Answered, "RetransmitRequest", |w| { w.sent(); w.frame(&retransmit(ID, 1, 1)) }, "-", "Retransmission(1, 1); report; Sequence(4)"),
+        (At::Answered, "committed twice", World::finishing, "-", "FinishedReceiving; FinishedSending(3)"),
+
+        (At::Finished, "Terminate", |w| w.frame(&terminate(0)), END, "Terminate(Finished, )"),
+        (At::Finished, "its keep-alive", |w| w.frame(&sequence(6)), "-", ""),
+        (At::Finished, "a message", |w| w.frame(&status(6, 6)), END, "Terminate(UnspecifiedError, the session is finished)"),
+        (At::Finished, "RetransmitRequest", |w| w.frame(&retransmit(ID, 1, 1)), END, "Terminate(UnspecifiedError, the session is finished)"),
+        (At::Finished, "FinishedReceiving again", |w| w.frame(&finished_receiving(ID)), END, "Terminate(UnspecifiedError, the session is finished)"),
+        (At::Finished, "a moment before 5 s", |w| w.timer(Nanos(LOGON_DEADLINE.0 - 1)), "-", ""),
+        (At::Finished, "5 s", |w| w.timer(LOGON_DEADLINE), END, "Terminate(UnspecifiedError, no Terminate within 5 s of the session's end)"),
+        (At::Finished, "EOF", World::peer_closed, "End Now", ""),
+        (At::Finished, "stop", World::stop, END, "Terminate(AdminAction, the node stops)"),
 
         (At::Ending, "anything", |w| w.frame(&terminate(0)), "Drop Ended", ""),
         (At::Ending, "no frame", World::bad_frame, "Drop Ended", ""),
@@ -788,6 +864,7 @@ fn any_text_of_a_breach_is_cut_to_its_room() {
 #[test]
 fn a_random_walk_keeps_the_invariants() {
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
+    let mut finals = 0;
     for seed in 0..300 {
         let mut random = SplitMix(seed);
         let mut w = World::new();
@@ -805,8 +882,9 @@ fn a_random_walk_keeps_the_invariants() {
             // Mostly what fits the state; now and then anything.
             let is_wild = random.below(24) == 0;
             let kind = match (w.transport.session(), is_wild) {
-                (_, true) => random.below(10),
+                (_, true) => random.below(12),
                 (None, false) => u64::from(is_open),
+                (Some(_), false) if random.below(8) == 0 => 10 + random.below(2),
                 (Some(_), false) => 2 + random.below(7),
             };
             let mut octets = match kind {
@@ -815,6 +893,8 @@ fn a_random_walk_keeps_the_invariants() {
                 2 => sequence(number + 1 + random.below(8) / 7),
                 3 => retransmit(ID, random.below(4), u32::try_from(random.below(4)).unwrap()),
                 9 => terminate(0),
+                10 => finished_sending(ID, w.sessions.expected_admitted(S).0 - 1 + random.below(2)),
+                11 => finished_receiving(ID),
                 _ => {
                     number += u64::from(random.below(8) > 0);
                     status(number, number)
@@ -851,6 +931,21 @@ fn a_random_walk_keeps_the_invariants() {
                 Act::AppendGap { session, next } => {
                     assert!(w.gate.is_none() && w.sessions.on_next(session, next).is_some());
                 }
+                Act::AppendFinishing { session, next } => {
+                    assert!(w.gate.is_none());
+                    let _ = w.sessions.on_next(session, next);
+                    w.sessions.on_finishing(session);
+                    number = number.max(next.0 - 1);
+                    assert_eq!(w.finishing(), Act::Nothing);
+                }
+                Act::AppendFinal { session } => {
+                    assert!(w.gate.is_none());
+                    w.sessions.on_final(session);
+                    finals += 1;
+                    // Nobody comes back: the slot is another's.
+                    w.sessions.forget(session);
+                    (is_open, number) = (false, 1);
+                }
                 Act::Later => panic!("nothing waits here"),
                 Act::Nothing | Act::Drop(_) | Act::End { .. } => {}
             }
@@ -879,5 +974,66 @@ fn a_random_walk_keeps_the_invariants() {
         }
     }
     let often = seen.values().filter(|count| **count > 250).count();
+    assert!(finals > 20, "{finals} sessions were finished");
     assert_eq!(often, 7, "the walk reaches every act: {seen:?}");
+}
+
+/// A final id is told apart only to its owner, and is free again once it is forgotten.
+#[test]
+fn a_final_session_is_unnegotiated_and_its_id_taken() {
+    let say_of = |w: &mut World, octets: &[u8]| {
+        w.checks_left = 4;
+        w.transport = Transport::new(ConnectionIdx(5), NOW);
+        w.out = Outgoing::default();
+        let act = say(w.frame(octets));
+        if act == END { w.sent() } else { act }
+    };
+    let later = |w: &World, count| Logon { timestamp: w.wall.0 + count, ..Logon::default() };
+    let mut w = World::at(At::Finished);
+    let establish = later(&w, 9).establish();
+    assert_eq!(say_of(&mut w, &establish), "EstablishmentReject(Unnegotiated)");
+    let negotiate = later(&w, 9).negotiate();
+    assert_eq!(say_of(&mut w, &negotiate), "NegotiationReject(DuplicateId)");
+    let stranger = Logon { key: "firm-b", ..later(&w, 9) }.establish();
+    assert_eq!(say_of(&mut w, &stranger), "EstablishmentReject(Credentials)");
+    w.sessions.on_final(S);
+    let due = w.sessions.next_deadline().unwrap();
+    assert_eq!(w.sessions.take_due(due), Some(crate::session::logical::Due::Forget(S)));
+    w.sessions.forget(S);
+    assert_eq!(say_of(&mut w, &establish), "EstablishmentReject(Unnegotiated)");
+    assert_eq!(say_of(&mut w, &negotiate), "Open 0 of 0");
+}
+
+/// Between the Tick that may forget a session and its application nothing is journaled for it.
+#[test]
+fn a_session_that_is_due_to_be_forgotten_is_not_established() {
+    let mut w = World::at(At::Negotiated);
+    let due = w.sessions.next_deadline().unwrap();
+    for (now, said) in [(Nanos(due.0 - 1), "Bind 0 from 1"), (due, END)] {
+        w.now = now;
+        w.transport = Transport::new(CONNECTION, now);
+        w.out = Outgoing::default();
+        w.bindings = Bindings::new(2);
+        w.wall.0 += 1;
+        let logon = Logon { timestamp: w.wall.0, ..Logon::default() };
+        assert_eq!(say(w.frame(&logon.establish())), said);
+    }
+    assert_eq!(w.sent(), "EstablishmentReject(Unnegotiated)");
+}
+
+#[test]
+fn a_shut_gate_drops_the_end_of_a_session() {
+    let shut = Some(Closing { cause: GateCause::Space, count: 1 });
+    let mut w = World::at(At::Established);
+    w.gate = shut;
+    assert_eq!(say(w.frame(&finished_sending(ID, 5))), "Drop GateShut");
+    assert_eq!(w.sent(), "NotAccepting(6, Space)");
+    w.gate = None;
+    assert_eq!(say(w.frame(&finished_sending(ID, 5))), "Finishing 0 to 6");
+    assert_eq!(say(w.finishing()), "-");
+    w.sent();
+    w.gate = shut;
+    assert_eq!(say(w.frame(&finished_receiving(ID))), "Drop GateShut");
+    w.gate = None;
+    assert_eq!(say(w.frame(&finished_receiving(ID))), "Final 0");
 }

@@ -26,6 +26,7 @@ impl Transport {
             State::Unnegotiated { .. } => None,
             State::Negotiated { id, .. } => Some(*id),
             State::Opening(_) | State::Binding(..) => return Act::Later,
+            State::Finished { .. } => return self.on_frame_finished(now, frame, node),
             State::Ending { .. } | State::Closed | State::Established(_) => {
                 return Act::Drop(Dropped::Ended);
             }
@@ -73,6 +74,8 @@ impl Transport {
                 | SessionMessage::RetransmitRequest { .. }
                 | SessionMessage::Retransmission { .. }
                 | SessionMessage::RetransmitReject { .. }
+                | SessionMessage::FinishedSending { .. }
+                | SessionMessage::FinishedReceiving { .. }
                 | SessionMessage::NotAccepting { .. }
                 | SessionMessage::ReplicationStatus { .. } => {
                     Breach::unspecified("not established")
@@ -80,6 +83,22 @@ impl Transport {
             },
             (Ok(Inbound::Application(_)), _) => Breach::unspecified("not established"),
             (Err(error), _) => Breach::of(TerminationCode::UnspecifiedError, &error),
+        };
+        self.terminate(now, &breach, node.out, node.bindings)
+    }
+
+    /// The session is final: its client only has to say that it leaves. A keep-alive may still be on
+    /// its way.
+    fn on_frame_finished(&mut self, now: Nanos, frame: &Frame<'_>, node: &mut NodeView<'_>) -> Act {
+        let breach = match decode_inbound(frame) {
+            Ok(Inbound::Session(SessionMessage::Terminate { .. })) => {
+                return self.on_terminate(now, node);
+            }
+            Ok(Inbound::Session(SessionMessage::Sequence { .. })) => return Act::Nothing,
+            Ok(Inbound::Session(_) | Inbound::Application(_)) => {
+                Breach::unspecified("the session is finished")
+            }
+            Err(error) => Breach::of(TerminationCode::UnspecifiedError, &error),
         };
         self.terminate(now, &breach, node.out, node.bindings)
     }

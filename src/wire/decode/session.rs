@@ -8,9 +8,9 @@ use crate::vocabulary::message::{NULL_U32, NULL_U64, SessionMessage};
 use crate::vocabulary::units::{Nanos, Seq, SessionId};
 use crate::wire::frame::Frame;
 use crate::wire::layout::{
-    establish, establishment_ack, establishment_reject, negotiate, negotiation_reject,
-    negotiation_response, not_accepting, replication_status, retransmission, retransmit_reject,
-    retransmit_request, sequence, terminate,
+    establish, establishment_ack, establishment_reject, finished_receiving, finished_sending,
+    negotiate, negotiation_reject, negotiation_response, not_accepting, replication_status,
+    retransmission, retransmit_reject, retransmit_request, sequence, terminate,
 };
 
 type Decoded<'a> = Result<SessionMessage<'a>, DecodeError>;
@@ -23,6 +23,8 @@ pub(super) fn decode_inbound<'a>(frame: &Frame<'a>) -> Decoded<'a> {
         establish::TEMPLATE => establish(frame),
         retransmit_request::TEMPLATE => retransmit_request(frame),
         terminate::TEMPLATE => terminate(frame),
+        finished_sending::TEMPLATE => finished_sending(frame),
+        finished_receiving::TEMPLATE => finished_receiving(frame),
         template => Err(DecodeError::UnknownTemplate { template }),
     }
 }
@@ -38,6 +40,8 @@ pub(super) fn decode_outbound<'a>(frame: &Frame<'a>) -> Decoded<'a> {
         retransmission::TEMPLATE => retransmission(frame),
         retransmit_reject::TEMPLATE => retransmit_reject(frame),
         terminate::TEMPLATE => terminate(frame),
+        finished_sending::TEMPLATE => finished_sending(frame),
+        finished_receiving::TEMPLATE => finished_receiving(frame),
         not_accepting::TEMPLATE => not_accepting(frame),
         replication_status::TEMPLATE => replication_status(frame),
         template => Err(DecodeError::UnknownTemplate { template }),
@@ -166,6 +170,21 @@ fn terminate<'a>(frame: &Frame<'a>) -> Decoded<'a> {
         code: f::CODE.get(block),
         reason: var_data(frame)?,
     })
+}
+
+fn finished_sending<'a>(frame: &Frame<'a>) -> Decoded<'a> {
+    use finished_sending as f;
+    let block = block::<{ f::BLOCK_MIN }>(frame)?;
+    Ok(SessionMessage::FinishedSending {
+        session_id: SessionId(f::SESSION_ID.get(block)),
+        last_seq_no: Seq(f::LAST_SEQ_NO.get(block)),
+    })
+}
+
+fn finished_receiving<'a>(frame: &Frame<'a>) -> Decoded<'a> {
+    use finished_receiving as f;
+    let block = block::<{ f::BLOCK_MIN }>(frame)?;
+    Ok(SessionMessage::FinishedReceiving { session_id: SessionId(f::SESSION_ID.get(block)) })
 }
 
 fn not_accepting<'a>(frame: &Frame<'a>) -> Decoded<'a> {

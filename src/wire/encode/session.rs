@@ -5,9 +5,9 @@ use crate::limits::FRAME_BYTES_MAX;
 use crate::vocabulary::message::SessionMessage;
 use crate::vocabulary::units::{Nanos, Seq, SessionId};
 use crate::wire::layout::{
-    HEADER_BYTES, establish, establishment_ack, establishment_reject, negotiate,
-    negotiation_reject, negotiation_response, not_accepting, replication_status, retransmission,
-    retransmit_reject, retransmit_request, sequence, terminate,
+    HEADER_BYTES, establish, establishment_ack, establishment_reject, finished_receiving,
+    finished_sending, negotiate, negotiation_reject, negotiation_response, not_accepting,
+    replication_status, retransmission, retransmit_reject, retransmit_request, sequence, terminate,
 };
 
 /// Writes the frame of a session message to the start of `out` and returns its octets; `None` when
@@ -95,6 +95,19 @@ pub fn encode_session(message: &SessionMessage<'_>, out: &mut [u8]) -> Option<us
             let (block, len) = open::<{ f::BLOCK }>(out, f::TEMPLATE, Some(reason))?;
             f::SESSION_ID.put(block, session_id.0);
             f::CODE.put(block, code);
+            Some(len)
+        }
+        SessionMessage::FinishedSending { session_id, last_seq_no } => {
+            use finished_sending as f;
+            let (block, len) = open::<{ f::BLOCK }>(out, f::TEMPLATE, None)?;
+            f::SESSION_ID.put(block, session_id.0);
+            f::LAST_SEQ_NO.put(block, last_seq_no.0);
+            Some(len)
+        }
+        SessionMessage::FinishedReceiving { session_id } => {
+            use finished_receiving as f;
+            let (block, len) = open::<{ f::BLOCK }>(out, f::TEMPLATE, None)?;
+            f::SESSION_ID.put(block, session_id.0);
             Some(len)
         }
         SessionMessage::NotAccepting { from_seq_no, cause } => {
