@@ -11,6 +11,7 @@
 pub mod activate;
 pub mod turn;
 
+mod downs;
 mod receive;
 mod release;
 pub mod sequencer;

@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::connection::Received;
+use super::downs::DOWNS_A_TURN_MAX;
 use super::poll::ACCEPTS_A_TURN_MAX;
 use super::side::Notice;
 use super::turn::Node;
@@ -158,7 +159,8 @@ impl Node {
             self.notify(Notice::GateShut { cause: GateCause::Space });
         }
         let gate = self.sequencer.gate;
-        let closing = gate.cause().map(|cause| Closing { cause, count: gate.closings() });
+        let cause = gate.cause().or_else(|| self.downs.cause());
+        let closing = cause.map(|cause| Closing { cause, count: gate.closings() });
         let (slot, bindings, _) = self.connections.split(connection);
         let bytes_max = slot.transport.frame_bytes_max();
         let (frame, octets) = match split(slot.input.pending(), bytes_max) {
@@ -333,10 +335,12 @@ impl Node {
             panic!("a connection that holds a session says how it ends");
         };
         self.counters.add(Counter::Ends, 1);
-        if self.sequencer.append(now, &RecordBody::SessionDown { session, cause }).is_err() {
-            // The reserve is used up. Nobody can establish behind the shut gate, and the next start
-            // begins with every session down.
+        let shut = self.sequencer.gate.cause().or_else(|| self.downs.cause());
+        if let Some(gate) = shut {
+            self.downs.push(Down { session, cause }, gate);
+        } else if self.sequencer.append(now, &RecordBody::SessionDown { session, cause }).is_err() {
             self.shut(GateCause::Space);
+            self.downs.push(Down { session, cause }, GateCause::Space);
         }
         let why = match cause {
             DownCause::Terminate => "terminated by the client",
@@ -346,6 +350,23 @@ impl Node {
             let session = known.id;
             self.notify(Notice::Ended { session, why: Text::new(why) });
         }
+    }
+
+    /// Once the gate is open: journals the ends that waited for it.
+    pub(super) fn journal_waiting_downs(&mut self, now: Nanos) -> u32 {
+        let mut count = 0;
+        while count < DOWNS_A_TURN_MAX
+            && self.sequencer.gate.cause().is_none()
+            && let Some(Down { session, cause }) = self.downs.first()
+        {
+            if self.sequencer.append(now, &RecordBody::SessionDown { session, cause }).is_err() {
+                self.shut(GateCause::Space);
+                break;
+            }
+            self.downs.pop();
+            count += 1;
+        }
+        count
     }
 
     fn on_peer_closed(&mut self, now: Nanos, connection: ConnectionIdx) {

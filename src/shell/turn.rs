@@ -17,11 +17,13 @@ use thiserror::Error;
 use super::activate::Activated;
 use super::clock::Clock;
 use super::connections::Connections;
+use super::downs::Downs;
 use super::idle;
 use super::poll::Sockets;
 use super::sequencer::Sequencer;
 use super::side::{Notice, SideMessage};
 use crate::config::{Config, Idle};
+use crate::coordination::gate::Gate;
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, SIDE_MESSAGES_A_TURN_MAX};
 use crate::replay::ReplayError;
 use crate::session::auth::Keys;
@@ -40,6 +42,8 @@ pub struct Node {
     pub(super) sequencer: Sequencer,
     pub(super) sockets: Sockets,
     pub(super) connections: Connections,
+    /// Ends that are journaled when the gate opens.
+    pub(super) downs: Downs,
     pub(super) keys: Keys,
     pub(super) counters: Counters,
     pub(super) reader_lag_max: u64,
@@ -93,6 +97,7 @@ impl Node {
             sequencer: Sequencer::new(ring, machine, log, epoch),
             sockets,
             connections: Connections::new(local.connection_count_max, session_count_max),
+            downs: Downs::new(session_count_max),
             keys,
             counters: links.counters,
             reader_lag_max: local.reader_lag_max,
@@ -120,6 +125,11 @@ impl Node {
             }
         }
         Ok(self.sequencer)
+    }
+
+    /// This node's gate, for whoever has a reason to shut or open it between two turns.
+    pub const fn gate_mut(&mut self) -> &mut Gate {
+        &mut self.sequencer.gate
     }
 
     /// One turn. Returns how much it did.
@@ -166,10 +176,12 @@ impl Node {
         if self.sequencer.check_space() {
             self.notify(Notice::GateShut { cause: GateCause::Space });
         }
-        self.sequencer.append_due(now).unwrap_or_else(|_full| {
-            self.shut(GateCause::Space);
-            0
-        })
+        let downs = self.journal_waiting_downs(now);
+        downs
+            + self.sequencer.append_due(now).unwrap_or_else(|_full| {
+                self.shut(GateCause::Space);
+                0
+            })
     }
 
     fn poll_sockets(&mut self, now: Nanos) -> Result<u32, Fault> {
@@ -208,10 +220,11 @@ impl Node {
     fn begin_shutdown(&mut self, now: Nanos) {
         if self.shutdown.is_none() {
             self.shutdown = Some(now.saturating_add(SHUTDOWN_GRACE));
-            self.sequencer.gate.shut(GateCause::Failover);
             self.notify(Notice::Stopping);
             self.sockets.close_listener();
+            // Their ends are journaled before the gate shuts for good.
             self.stop_all(now);
+            self.sequencer.gate.shut(GateCause::Failover);
         }
     }
 

@@ -147,7 +147,8 @@ fn a_session_is_finished_over_tcp_and_its_id_is_gone() {
     let from = peer.frames.len();
     let session_id = id_of(0);
     send(&mut peer, &SessionMessage::FinishedSending { session_id, last_seq_no: Seq(3) });
-    let is_answered = |peer: &Peer| came(peer, from).last().is_some_and(|l| l == "FinishedSending(5)");
+    let is_answered =
+        |peer: &Peer| came(peer, from).last().is_some_and(|l| l == "FinishedSending(5)");
     // The library knows nothing of it: its line is read without it.
     rig.until(&mut [], "answered", |_, _| {
         peer.read_frames();

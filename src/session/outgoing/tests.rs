@@ -373,5 +373,9 @@ fn finished_sending_is_last() {
     assert_eq!(came, [batch(3), reports(3..=3), finished].concat());
     assert!(!out.is_finishing() && sent(&mut out, 3, 512).is_empty());
     assert_eq!(out.try_retransmit(&log, Index(3), ID, Nanos(7), (Seq(1), 2)), Ok(()));
-    assert_eq!(sent(&mut out, 3, 512), batch(4), "still served, and FinishedSending is not repeated");
+    assert_eq!(
+        sent(&mut out, 3, 512),
+        batch(4),
+        "still served, and FinishedSending is not repeated"
+    );
 }
