@@ -74,6 +74,11 @@ pub const LOGON_REFUSAL_GRID: Nanos = Nanos(50 * Nanos::MILLI.0);
 /// After a Terminate was sent: read and discard this long for the peer's answer.
 pub const TERMINATE_LINGER: Nanos = Nanos::SECOND;
 
+/// Least time between two ReplicationStatus of one session while only positions move (ruling F10).
+pub const STATUS_INTERVAL: Nanos = Nanos(100 * Nanos::MILLI.0);
+/// ReplicationStatus messages made in one turn.
+pub const STATUSES_A_TURN_MAX: u32 = 256;
+
 /// Reports of a RetransmitRequest at most (ruling F14).
 pub const RETRANSMIT_COUNT_MAX: u32 = 65_536;
 /// Reports of one Retransmission batch.

@@ -11,8 +11,9 @@ use super::act::{Act, Dropped};
 use super::breach::Breach;
 use super::liveness::Liveness;
 use super::logical::{Admission, GapCheck};
-use super::node_view::{Closing, NodeView};
+use super::node_view::{Closing, NodeStatus, NodeView};
 use super::outgoing::{Outgoing, RetransmitRefusal};
+use crate::limits::STATUS_INTERVAL;
 use crate::vocabulary::fix::{RetransmitRejectCode, TerminationCode};
 use crate::vocabulary::message::{ClientMessage, SessionMessage};
 use crate::vocabulary::units::{Nanos, Seq, SessionId, SessionIdx};
@@ -28,6 +29,8 @@ pub(super) struct Established {
     pub(super) liveness: Liveness,
     /// How far the client has finished this session on this line (ruling F13).
     pub(super) finish: Finish,
+    /// The last ReplicationStatus and when it was told, if the session asked for them.
+    pub(super) status: Option<(NodeStatus, Nanos)>,
 }
 
 /// How far a session is finished on its line.
@@ -86,6 +89,27 @@ impl Established {
             self.told_closing = closing.count;
         }
         Ok(Act::Drop(Dropped::GateShut))
+    }
+
+    /// Tells where the node stands (ruling F10). False when it is too early for this session, or it
+    /// has not read what it was sent: it is to be told later.
+    pub(super) fn on_status(
+        &mut self,
+        now: Nanos,
+        status: &NodeStatus,
+        out: &mut Outgoing,
+    ) -> bool {
+        let Some((told, at)) = &mut self.status else { return true };
+        if *told == *status {
+            return true;
+        }
+        let is_early = !status.differs(told) && now.since(*at) < STATUS_INTERVAL;
+        let released = Seq(out.next_live().0.saturating_sub(1));
+        if is_early || !out.is_control_empty() || !out.push_control(&status.message(released)) {
+            return false;
+        }
+        (*told, *at) = (*status, now);
+        true
     }
 
     /// A session message; none for Terminate.

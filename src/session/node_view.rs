@@ -56,6 +56,13 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
+    /// Whether more than positions moved since `earlier`: that is told at once.
+    #[must_use]
+    pub fn differs(&self, earlier: &Self) -> bool {
+        (self.epoch, self.isr_count, self.level)
+            != (earlier.epoch, earlier.isr_count, earlier.level)
+    }
+
     /// The ReplicationStatus of a session that was sent reports up to `released_seq_no`.
     pub(super) fn message(&self, released_seq_no: Seq) -> SessionMessage<'static> {
         SessionMessage::ReplicationStatus {

@@ -235,6 +235,12 @@ impl Outgoing {
             || self.plan.replay.is_some()
     }
 
+    /// Whether no session message waits to be sent.
+    #[must_use]
+    pub const fn is_control_empty(&self) -> bool {
+        self.plan.control_at == self.control_len
+    }
+
     /// Whether the last message was sent.
     #[must_use]
     pub fn is_ended(&self) -> bool {

@@ -207,6 +207,7 @@ impl Transport {
             position: terms.position,
             told_closing: 0,
             finish: Finish::No,
+            status: (terms.report_level == ReportLevel::Status).then_some((*status, now)),
             liveness: Liveness::new(now, theirs, ours),
         }));
     }
@@ -234,6 +235,27 @@ impl Transport {
         established.finish = Finish::Answered;
         out.finish(session_id, last_out);
         Act::Nothing
+    }
+
+    /// Where the node stands now; see `Established::on_status`. True when there is nothing left to
+    /// tell.
+    pub fn on_status(&mut self, now: Nanos, status: &NodeStatus, out: &mut Outgoing) -> bool {
+        match &mut self.state {
+            State::Established(established) => established.on_status(now, status, out),
+            State::Unnegotiated { .. }
+            | State::Opening(_)
+            | State::Negotiated { .. }
+            | State::Binding(..)
+            | State::Finished { .. }
+            | State::Ending { .. }
+            | State::Closed => true,
+        }
+    }
+
+    /// Whether the session asked for ReplicationStatus.
+    #[must_use]
+    pub const fn wants_status(&self) -> bool {
+        matches!(&self.state, State::Established(established) if established.status.is_some())
     }
 
     /// Asks what is due. Early calls are harmless.

@@ -15,6 +15,7 @@ mod downs;
 mod receive;
 mod release;
 pub mod sequencer;
+mod statuses;
 
 pub mod connection;
 pub mod connections;

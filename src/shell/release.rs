@@ -2,7 +2,7 @@
 
 use super::side::Notice;
 use super::turn::Node;
-use crate::limits::FRAMES_A_TURN_MAX;
+use crate::limits::{FRAMES_A_TURN_MAX, STATUSES_A_TURN_MAX};
 use crate::session::bindings::ConnectionIdx;
 use crate::session::node_view::NodeStatus;
 use crate::telemetry::counters::Counter;
@@ -62,16 +62,13 @@ impl Node {
         if slot.bound != Some(session) || slot.bound_at != index {
             return;
         }
-        let status = NodeStatus {
-            epoch: self.sequencer.epoch(),
-            commit: index,
-            durable: Index(0),
-            isr_count: 1,
-            level: self.sequencer.commit.level(),
-        };
+        let status = self.status();
         let slot = self.connections.get_mut(connection);
         let out = &mut slot.outgoing;
         slot.transport.on_bound(now, (next_out, last_in), &status, &self.sequencer.log, out);
+        if slot.transport.wants_status() {
+            self.statuses.add(connection);
+        }
         self.connections.mark_sending(connection);
         self.connections.mark_ready(connection);
         self.note_deadline(now, connection);
@@ -80,6 +77,38 @@ impl Node {
             let session = known.id;
             self.notify(Notice::Established { session });
         }
+    }
+
+    /// Where this node stands, for ReplicationStatus.
+    fn status(&self) -> NodeStatus {
+        NodeStatus {
+            epoch: self.sequencer.epoch(),
+            commit: self.sequencer.commit.released(),
+            durable: Index(0),
+            isr_count: 1,
+            level: self.sequencer.commit.level(),
+        }
+    }
+
+    /// Tells some of those who asked where this node stands.
+    pub(super) fn tell_statuses(&mut self, now: Nanos) {
+        if self.statuses.is_empty() {
+            return;
+        }
+        let status = self.status();
+        self.statuses.begin(now, &status);
+        for _ in 0..STATUSES_A_TURN_MAX {
+            let Some(connection) = self.statuses.next() else { break };
+            let slot = self.connections.get_mut(connection);
+            if !slot.transport.on_status(now, &status, &mut slot.outgoing) {
+                self.statuses.owe();
+            }
+            if slot.outgoing.has_unsent() {
+                self.connections.mark_sending(connection);
+            }
+        }
+        let connections = &self.connections;
+        self.statuses.end(|connection| connections.get(connection).transport.wants_status());
     }
 
     fn answer_finishing(&mut self, now: Nanos, session: SessionIdx, last_out: Seq) {

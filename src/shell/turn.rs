@@ -22,6 +22,7 @@ use super::idle;
 use super::poll::Sockets;
 use super::sequencer::Sequencer;
 use super::side::{Notice, SideMessage};
+use super::statuses::Statuses;
 use crate::config::{Config, Idle};
 use crate::coordination::gate::Gate;
 use crate::limits::{CREDENTIAL_CHECKS_A_TURN_MAX, SIDE_MESSAGES_A_TURN_MAX};
@@ -31,7 +32,7 @@ use crate::session::report_log::ReportLog;
 use crate::telemetry::counters::{Counter, Counters};
 use crate::vocabulary::fix::GateCause;
 use crate::vocabulary::record::RecordBody;
-use crate::vocabulary::units::Nanos;
+use crate::vocabulary::units::{Index, Nanos};
 
 /// After a shutdown was asked for, peers have this long to take what is owed to them.
 const SHUTDOWN_GRACE: Nanos = Nanos::SECOND;
@@ -42,6 +43,8 @@ pub struct Node {
     pub(super) sequencer: Sequencer,
     pub(super) sockets: Sockets,
     pub(super) connections: Connections,
+    /// Who asked for ReplicationStatus.
+    pub(super) statuses: Statuses,
     /// Ends that are journaled when the gate opens.
     pub(super) downs: Downs,
     pub(super) keys: Keys,
@@ -97,6 +100,7 @@ impl Node {
             sequencer: Sequencer::new(ring, machine, log, epoch),
             sockets,
             connections: Connections::new(local.connection_count_max, session_count_max),
+            statuses: Statuses::new(local.connection_count_max),
             downs: Downs::new(session_count_max),
             keys,
             counters: links.counters,
@@ -132,6 +136,12 @@ impl Node {
         &mut self.sequencer.gate
     }
 
+    /// The last record whose reports may have left.
+    #[must_use]
+    pub fn released(&self) -> Index {
+        self.sequencer.commit.released()
+    }
+
     /// One turn. Returns how much it did.
     pub fn turn(&mut self) -> Result<u32, Fault> {
         let now = self.clock.now();
@@ -143,6 +153,7 @@ impl Node {
         // After the input: what waits in a socket is a sign of life, also after a long pause.
         work += self.on_timers(now);
         work += self.apply(now)?;
+        self.tell_statuses(now);
         work += self.release(now);
         self.count(work);
         self.had_work = work > 0;

@@ -28,9 +28,10 @@ use tidegate::telemetry::counters::{Counter, Counters};
 use tidegate::vocabulary::event::{Report, ReportBody};
 use tidegate::vocabulary::message::{
     ClientMessage, NULL_I64, NULL_U64, NewOrderSingle, OrderCancelRequest, OrderStatusRequest,
+    SessionMessage,
 };
 use tidegate::vocabulary::units::{ClOrdId, Nanos, Seq, SessionId};
-use tidegate::wire::encode::{CLIENT_BYTES_MAX, encode_client};
+use tidegate::wire::encode::{CLIENT_BYTES_MAX, encode_client, encode_session};
 use tidegate::wire::frame::split;
 
 /// Turns after which a test gives up: each is short, or sleeps at most a millisecond.
@@ -304,6 +305,34 @@ impl Peer {
             ord_status_req_id: id,
             cl_ord_id: ClOrdId(cl_ord_id),
         })
+    }
+
+    /// A signed Establish of the session with this number that asks for status messages.
+    pub(crate) fn establish_with_status(&self, number: u8) -> Vec<u8> {
+        let mut session_id = [0x5e; 16];
+        session_id[15] = number;
+        let (id, octet) = if number % 2 == 0 { ("firm-a", 0xa1) } else { ("firm-b", 0xb2) };
+        let key = ClientKey::try_new(id, &[octet; 32]).unwrap();
+        let timestamp = wall();
+        let encode = |credentials: &[u8]| {
+            let message = SessionMessage::Establish {
+                session_id: SessionId(session_id),
+                timestamp,
+                keepalive_interval: 60_000,
+                next_seq_no: NULL_U64,
+                cancel_on_disconnect_type: 0,
+                cod_timeout_window: 0,
+                report_level: 1,
+                credentials,
+            };
+            let mut octets = vec![0; 512];
+            let len = encode_session(&message, &mut octets).unwrap();
+            octets.truncate(len);
+            octets
+        };
+        let bare = encode(&[]);
+        let (frame, _) = split(&bare, 2048).unwrap().unwrap();
+        encode(key.sign(frame.template, frame.block()).as_bytes())
     }
 
     /// Octets that the session knows nothing of.

@@ -199,3 +199,45 @@ fn a_line_lost_behind_a_shut_gate_is_lost_when_it_opens() {
     let downs = records.iter().filter(|r| r.starts_with("SessionDown")).count();
     assert_eq!(downs, 1, "once");
 }
+
+/// A session that asked for it is told where the node stands: with its acknowledgement, and at most
+/// every tenth of a second while positions move.
+#[test]
+fn a_session_that_asked_is_told_the_status() {
+    let dir = tempdir().unwrap();
+    let mut rig = Rig::start(&small(dir.path()));
+    let mut other = Peer::live(&mut rig, 1);
+    let mut peer = Peer::new(0);
+    peer.log_on(&mut rig);
+    peer.hang_up();
+    rig.until(&mut [], "down", |rig, _| rig.get(Counter::Ends) == 1);
+    peer.open(&rig);
+    let octets = peer.establish_with_status(0);
+    peer.raw(&octets);
+    let statuses = |peer: &mut Peer| {
+        peer.read_frames();
+        let status = |octets: &Vec<u8>| {
+            let (frame, _) = split(octets, 2048).unwrap().unwrap();
+            match decode_outbound(&frame) {
+                Ok(Outbound::Session(SessionMessage::ReplicationStatus {
+                    commit_index, ..
+                })) => Some(commit_index),
+                Ok(Outbound::Session(_) | Outbound::Report(_)) | Err(_) => None,
+            }
+        };
+        peer.frames.iter().filter_map(status).collect::<Vec<u64>>()
+    };
+    rig.until(&mut [], "told with the acknowledgement", |_, _| statuses(&mut peer).len() == 1);
+    for id in 1..=400 {
+        other.buy(id);
+        rig.idle_for(&mut [&mut other], Nanos(Nanos::MILLI.0));
+    }
+    let told = statuses(&mut peer);
+    assert!((3..=12).contains(&told.len()), "at most ten a second: {told:?}");
+    assert!(told.is_sorted() && told.first() < told.last());
+    rig.idle_for(&mut [], Nanos(120 * Nanos::MILLI.0));
+    let last = statuses(&mut peer);
+    rig.idle_for(&mut [], Nanos(220 * Nanos::MILLI.0));
+    assert_eq!(statuses(&mut peer), last, "nothing moves, nothing is told");
+    assert_eq!(last.last(), Some(&(rig.node.released().0)));
+}

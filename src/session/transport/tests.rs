@@ -1037,3 +1037,42 @@ fn a_shut_gate_drops_the_end_of_a_session() {
     w.gate = None;
     assert_eq!(say(w.frame(&finished_receiving(ID))), "Final 0");
 }
+
+/// Positions at a pace, a change of level at once; a peer that does not read is not filled up.
+#[test]
+fn the_status_is_told_to_those_who_asked() {
+    let mut w = World::at(At::Negotiated);
+    w.frame(&Logon { level: 1, ..Logon::later(1) }.establish());
+    w.bound();
+    w.sent();
+    let moved = |commit| NodeStatus { commit: Index(commit), ..STATUS };
+    let tell = |w: &mut World, ms: u64, status: &NodeStatus| {
+        w.now = Nanos(NOW.0 + ms * Nanos::MILLI.0);
+        let is_done = w.transport.on_status(w.now, status, &mut w.out);
+        (is_done, w.sent())
+    };
+    let told = "Status(epoch 3, released 3, 1 in sync)";
+    assert_eq!(tell(&mut w, 500, &STATUS), (true, String::new()), "nothing moved");
+    assert_eq!(tell(&mut w, 501, &moved(10)), (true, told.into()));
+    assert_eq!(tell(&mut w, 600, &moved(11)), (false, String::new()), "too early");
+    assert_eq!(tell(&mut w, 601, &moved(11)), (true, told.into()));
+    let level = NodeStatus { level: AckLevel::LocalFsync, ..moved(11) };
+    assert_eq!(tell(&mut w, 602, &level), (true, told.into()), "a change is told at once");
+    let later = Nanos(w.now.0 + Nanos::SECOND.0);
+    assert!(w.transport.on_status(later, &moved(12), &mut w.out));
+    let never = Nanos(later.0 + Nanos::SECOND.0);
+    assert!(!w.transport.on_status(never, &moved(13), &mut w.out), "the last one is not read");
+    assert_eq!(w.sent(), told);
+    // Inside a batch there is no place for it: it stands before or behind.
+    for number in 1..=3 {
+        let room = w.log.append(S, Seq(number), Index(number), 24);
+        room[..4].copy_from_slice(&[24, 0, 0x50, 0xEB]);
+    }
+    w.frame(&retransmit(ID, 1, 2));
+    assert!(w.transport.on_status(never, &moved(13), &mut w.out));
+    let batch = "Retransmission(1, 2); report; report; Sequence(4)";
+    assert_eq!(w.sent(), format!("{told}; {batch}"));
+    let mut w = World::at(At::Established);
+    assert_eq!(tell(&mut w, 900, &moved(10)), (true, String::new()), "who did not ask is not told");
+    assert!(!w.transport.wants_status());
+}
