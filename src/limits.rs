@@ -67,6 +67,12 @@ pub const LOGON_DEADLINE: Nanos = Nanos(5 * Nanos::SECOND.0);
 pub const LOGON_CONNECTIONS_MAX: u32 = 256;
 /// Credentials checked in one turn: an HMAC costs microseconds that others wait for.
 pub const CREDENTIAL_CHECKS_A_TURN_MAX: u32 = 4;
+/// Octets a second that the file of failed logons may grow by.
+pub const AUDIT_BYTES_A_SECOND_MAX: u64 = 4 << 10;
+/// Octets that it may grow by at once, after a quiet time.
+pub const AUDIT_BYTES_BURST_MAX: u64 = 64 << 10;
+/// Networks of one list of who may come.
+pub const NETWORK_COUNT_MAX: usize = 64;
 /// Answers to a logon leave on this grid, so that their time tells nothing about the cause.
 pub const LOGON_ANSWER_GRID: Nanos = Nanos(10 * Nanos::MILLI.0);
 /// Refusals of a logon leave on this coarser grid (ruling F23).

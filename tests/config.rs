@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use tidegate::config::{Config, EXAMPLE, Idle, OnConfigChange};
+use tidegate::vocabulary::network::Network;
 use tidegate::vocabulary::units::{Nanos, OwnerIdx};
 
 const FILE: &str = "t.toml";
@@ -38,7 +39,7 @@ fn the_example_is_what_runs_without_a_file() {
     assert_eq!(parse(EXAMPLE), Ok(Config::demo()));
     assert_eq!(parse(""), Ok(Config::demo()));
     // Every line that is commented out is right too: nothing but its value changes.
-    let whole = EXAMPLE.replace("# core = 1", "core = 1");
+    let whole = EXAMPLE.replace("# core = 1", "core = 1").replace("# audit_file", "audit_file");
     assert_eq!(parse(&whole).map(|c| c.local.core), Ok(Some(1)));
 }
 
@@ -73,6 +74,51 @@ fn written_values_arrive() {
     assert_eq!(logical.capacities.order_count_max, 1024);
     assert_eq!(logical.capacities.key_retention, Nanos(90 * Nanos::SECOND.0));
     assert_eq!(logical.owners[0].orders_max, 1024);
+}
+
+#[test]
+fn networks_and_bounds_of_addresses_arrive() {
+    let text = r#"
+        [local]
+        connection_count_max = 50
+        connections_per_address_rate = 0
+        listen_allow = ["10.0.0.0/8", "::1"]
+        audit_file = "audit.jsonl"
+        demo_keys = true
+        [[instrument]]
+        symbol = "AAA"
+        tick = "0.01"
+        lot = 1
+        low_limit = "1"
+        high_limit = "2"
+        [[owner]]
+        id = 1
+        name = "A"
+        accounts = [1]
+        [[owner]]
+        id = 2
+        name = "B"
+        accounts = [2]
+        addresses = ["192.168.1.7"]
+        [[key]]
+        id = "firm-a"
+        owner = 1
+    "#;
+    let local = parse(text).unwrap().local;
+    assert_eq!((local.connections_per_address_max, local.connections_per_address_rate), (50, 0));
+    let network = |text| Network::parse(text).unwrap();
+    assert_eq!(local.listen_allow, [network("10.0.0.0/8"), network("::1/128")]);
+    assert_eq!(local.owner_addresses, [(OwnerIdx(1), vec![network("192.168.1.7/32")])]);
+    assert_eq!(local.audit_file.as_deref(), Some(Path::new("audit.jsonl")));
+    let expected = "expected an array of at most 64 networks such as \"10.0.0.0/8\", without bits \
+                    behind the prefix; came ";
+    let local = |written: &str, expected: &str| check_key("local", written, expected);
+    local("listen_allow = '::1'", &format!("listen_allow: {expected}\"::1\""));
+    local("listen_allow = ['10.0.0.1/8']", &format!("listen_allow: {expected}an array of 1 value"));
+    local("audit_file = ''", "audit_file: expected a path; came \"\"");
+    let bound = "connections_per_address_max: expected an integer in [1, 1024]; came ";
+    local("connections_per_address_max = 0", &format!("{bound}0"));
+    local("connections_per_address_max = 1025", &format!("{bound}1025"));
 }
 
 #[test]

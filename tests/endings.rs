@@ -255,7 +255,8 @@ fn a_tick_fires_a_bounded_number_of_timers() {
     assert_eq!(tick(&mut b), [""; 0]);
 }
 
-/// The whole handshake: skipped numbers are told, orders cancelled, and then there is a last number.
+/// The whole handshake: skipped numbers are told, orders cancelled, and then there is a last
+/// number.
 #[test]
 fn a_session_is_finished_by_both_sides() {
     let mut b = with_terms(CodType::OnDisconnect, 0);

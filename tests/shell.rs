@@ -13,6 +13,8 @@ mod node;
 mod bounds;
 #[path = "shell/endings.rs"]
 mod endings;
+#[path = "shell/limits.rs"]
+mod limits;
 #[path = "shell/lines.rs"]
 mod lines;
 #[path = "shell/restart.rs"]

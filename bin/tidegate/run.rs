@@ -18,12 +18,15 @@ use tidegate::config::{Config, Idle, Local};
 use tidegate::session::auth::{Key, Keys};
 use tidegate::session::report_log::ReportLog;
 use tidegate::shell::activate::activate;
+use tidegate::shell::audit::{Audit, Failed};
+use tidegate::shell::clock;
 use tidegate::shell::pin;
 use tidegate::shell::poll::Sockets;
 use tidegate::shell::sequencer::{Rebuild, Sequencer};
 use tidegate::shell::side::{Notice, SideMessage};
 use tidegate::shell::turn::{Fault, Links, Node};
 use tidegate::telemetry::counters::{Counter, Counters};
+use tidegate::vocabulary::units::Text;
 use tracing::{error, info, warn};
 
 use crate::EXIT_USAGE;
@@ -115,6 +118,13 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         warn!("{warning}");
     }
     let keys = keys(local)?;
+    let audit = match &local.audit_file {
+        Some(path) => {
+            let audit = Audit::open(path);
+            Some(audit.map_err(|e| format!("cannot open audit_file {}: {e}", path.display()))?)
+        }
+        None => None,
+    };
     // An activation is journaled. A start that cannot serve must not leave one behind, so the
     // address is tried first; it is taken once there is somebody to answer.
     drop(listen(local.listen, std::net::TcpListener::bind)?);
@@ -157,7 +167,7 @@ fn serve(config: &Config, is_json: bool) -> Result<(), String> {
         .name("hot".to_owned())
         .spawn(move || turn_until_stopped(node, core, is_locked))
         .map_err(|e| format!("cannot start the hot thread: {e}"))?;
-    write_log(&notices);
+    write_log(&notices, audit);
     let sequencer = match hot.join() {
         Ok(ended) => ended.map_err(|fault| fault.to_string())?,
         Err(_) => return Err("the hot thread ended by an assertion".to_owned()),
@@ -192,7 +202,8 @@ fn keys(local: &Local) -> Result<Keys, String> {
         .iter()
         .map(|key| Key::new(&key.id, key.owner, key.secret.octets(), key.not_after))
         .collect();
-    keys.and_then(Keys::new).map_err(|e| e.to_string())
+    let keys = keys.and_then(Keys::new).map_err(|e| e.to_string())?;
+    Ok(keys.with_networks(&local.owner_addresses))
 }
 
 /// SIGTERM and SIGINT ask for a clean stop; a second one ends the process at once, which is safe.
@@ -218,13 +229,20 @@ fn watch_signals(side: Sender<SideMessage>, waker: Arc<mio::Waker>) -> Result<()
 }
 
 /// Writes what the hot thread notices, until it is gone.
-fn write_log(notices: &Receiver<Notice>) {
+fn write_log(notices: &Receiver<Notice>, mut audit: Option<Audit>) {
     for notice in notices {
+        if let Some(audit) = &mut audit {
+            write_audit(audit, &notice);
+        }
         match notice {
             Notice::Serving { epoch, index } => info!(%epoch, %index, "serving"),
             Notice::Established { session } => info!(%session, "established"),
             Notice::Ended { session, why } => info!(%session, "{why}"),
             Notice::Refused { peer, why } => warn!(?peer, "refused: {why}"),
+            Notice::LogonFailed { peer, key_id, cause } => {
+                let key = key_id.map(|id| id.to_string());
+                warn!(?peer, ?key, "logon failed: {cause}");
+            }
             Notice::SlowReader { session } => warn!(%session, "closed: reads too slowly"),
             Notice::GateShut { cause } => warn!(cause = cause.name(), "gate shut"),
             Notice::UnknownInstrument { who, security_id } => {
@@ -233,6 +251,27 @@ fn write_log(notices: &Receiver<Notice>) {
             Notice::Stopping => info!("stopping: ending every session"),
             Notice::KeysNearlyFull => warn!("key table nearly full: orders will be refused"),
         }
+    }
+}
+
+/// Failed logons go to a file of their own. A disk that does not take them stops nothing.
+fn write_audit(audit: &mut Audit, notice: &Notice) {
+    let failed = match notice {
+        Notice::LogonFailed { peer, key_id, cause } => {
+            Failed { peer: *peer, key_id: key_id.as_ref().map(Text::as_str), cause }
+        }
+        Notice::Refused { peer, why } => Failed { peer: *peer, key_id: None, cause: why.as_str() },
+        Notice::Serving { .. }
+        | Notice::Established { .. }
+        | Notice::Ended { .. }
+        | Notice::SlowReader { .. }
+        | Notice::GateShut { .. }
+        | Notice::UnknownInstrument { .. }
+        | Notice::Stopping
+        | Notice::KeysNearlyFull => return,
+    };
+    if let Err(error) = audit.on_failed(clock::wall(), &failed) {
+        warn!("audit_file: {error}");
     }
 }
 

@@ -126,7 +126,7 @@ fn read(
         };
         let (instruments, owners, keys) = (tables("instrument"), tables("owner"), tables("key"));
         logical::read_instruments(instruments, &mut logical, faults);
-        logical::read_owners(owners, &mut logical, faults);
+        read.local.owner_addresses = logical::read_owners(owners, &mut logical, faults);
         read.local.keys = keys::read(keys, &read, &logical, environment, faults);
     } else {
         for key in ["instrument", "owner", "key"] {

@@ -5,6 +5,8 @@ use super::keys::Key;
 use super::read::{At, Section};
 use super::value;
 use crate::limits;
+use crate::vocabulary::network::Network;
+use crate::vocabulary::units::OwnerIdx;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,9 @@ const READER_LAG_BYTES_DEFAULT: u64 = 4 << 20;
 const _: () = assert!(READER_LAG_BYTES_MIN <= *RING_BYTES.start() / 2);
 const CONNECTION_COUNT: RangeInclusive<u32> = 1..=65_536;
 const CONNECTION_COUNT_DEFAULT: u32 = 1_024;
+/// Connections of one address a second.
+const ADDRESS_RATES: RangeInclusive<u32> = 0..=1_000_000;
+const ADDRESS_RATE_DEFAULT: u32 = 1_000;
 /// 0 and the null of a `u32` name no node.
 const NODES: RangeInclusive<u32> = 1..=u32::MAX - 1;
 const CORE_MAX: u32 = 4_095;
@@ -70,6 +75,16 @@ pub struct Local {
     pub lock_memory: bool,
     /// Connections at once, in `[1, 65,536]`.
     pub connection_count_max: u32,
+    /// Connections of one address at once (of one /64, in IPv6), at most `connection_count_max`.
+    pub connections_per_address_max: u32,
+    /// Connections of one address a second; 0 for any.
+    pub connections_per_address_rate: u32,
+    /// Networks from which connections are taken; empty for all.
+    pub listen_allow: Vec<Network>,
+    /// From where owners log on; those that are not listed, from everywhere.
+    pub owner_addresses: Vec<(OwnerIdx, Vec<Network>)>,
+    /// Where failed logons are written to.
+    pub audit_file: Option<PathBuf>,
     /// Connections without an established session, at most `connection_count_max`.
     pub logon_connections_max: u32,
     /// What a start does about changed logical settings.
@@ -95,6 +110,11 @@ impl Default for Local {
             idle: Idle::default(),
             lock_memory: false,
             connection_count_max: CONNECTION_COUNT_DEFAULT,
+            connections_per_address_max: CONNECTION_COUNT_DEFAULT,
+            connections_per_address_rate: ADDRESS_RATE_DEFAULT,
+            listen_allow: Vec::new(),
+            owner_addresses: Vec::new(),
+            audit_file: None,
             logon_connections_max: limits::LOGON_CONNECTIONS_MAX,
             on_config_change: OnConfigChange::default(),
             open_at_start: true,
@@ -148,6 +168,8 @@ pub(super) fn read(mut section: Section<'_>, base: &Path, faults: &mut Faults) -
         }),
     );
     read_bounds(s, &mut local, faults);
+    set(&mut local.listen_allow, networks(s, "listen_allow", faults));
+    local.audit_file = s.take("audit_file", "a path", faults, |v| path(v, base)).map(|at| at.value);
     let keys_file = s.take("keys_file", "a path", faults, |v| path(v, base));
     let demo_keys = flag(s, "demo_keys", faults).is_some_and(|flag| flag.value);
     section.finish(faults);
@@ -174,6 +196,12 @@ fn read_bounds(s: &mut Section<'_>, local: &mut Local, faults: &mut Faults) {
     );
     let connections = count(s, "connection_count_max", &CONNECTION_COUNT, faults);
     set(&mut local.connection_count_max, connections);
+    let each = 1..=local.connection_count_max;
+    local.connections_per_address_max = *each.end();
+    let each = count(s, "connections_per_address_max", &each, faults);
+    set(&mut local.connections_per_address_max, each);
+    let rate = count(s, "connections_per_address_rate", &ADDRESS_RATES, faults);
+    set(&mut local.connections_per_address_rate, rate);
     let logons = 1..=limits::LOGON_CONNECTIONS_MAX.min(local.connection_count_max);
     local.logon_connections_max = *logons.end();
     set(&mut local.logon_connections_max, count(s, "logon_connections_max", &logons, faults));
@@ -210,6 +238,23 @@ fn ring(s: &mut Section<'_>, key: &'static str, faults: &mut Faults) -> Option<A
 
 fn flag(s: &mut Section<'_>, key: &'static str, faults: &mut Faults) -> Option<At<bool>> {
     s.take(key, "true or false", faults, DeValue::as_bool)
+}
+
+/// Takes a list of networks.
+pub(super) fn networks(
+    s: &mut Section<'_>,
+    key: &'static str,
+    faults: &mut Faults,
+) -> Option<At<Vec<Network>>> {
+    let expected = format!(
+        "an array of at most {} networks such as \"10.0.0.0/8\", without bits behind the prefix",
+        limits::NETWORK_COUNT_MAX
+    );
+    s.take(key, &expected, faults, |v| {
+        let listed = v.as_array()?;
+        let read = listed.iter().map(|n| Network::parse(n.get_ref().as_str()?));
+        read.collect::<Option<Vec<_>>>().filter(|list| list.len() <= limits::NETWORK_COUNT_MAX)
+    })
 }
 
 fn path(value: &DeValue<'_>, base: &Path) -> Option<PathBuf> {

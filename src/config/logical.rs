@@ -4,11 +4,12 @@
 //! owner index), so entries are added at the end and never moved.
 
 use super::error::Faults;
-use super::local::{count, set};
+use super::local::{count, networks, set};
 use super::read::{At, Section};
 use super::value;
 use crate::engine::orders::ORDER_COUNT_MAX;
 use crate::limits;
+use crate::vocabulary::network::Network;
 use crate::vocabulary::settings::{AccountOwner, Capacities, Instrument, Owner, Setting};
 use crate::vocabulary::units::{Account, Nanos, OwnerIdx, Px, Qty, SecurityId, Text};
 use std::collections::BTreeMap;
@@ -226,12 +227,14 @@ fn read_terms(s: &mut Section<'_>, faults: &mut Faults) -> Option<Instrument> {
     })
 }
 
-/// Reads `[[owner]]` with the accounts of each.
+/// Reads `[[owner]]` with the accounts of each, and gives from where each may log on, which is the
+/// node's own matter.
 pub(super) fn read_owners(
     mut tables: Vec<Section<'_>>,
     logical: &mut Logical,
     faults: &mut Faults,
-) {
+) -> Vec<(OwnerIdx, Vec<Network>)> {
+    let mut addresses = Vec::new();
     cut(&mut tables, limits::OWNER_COUNT_MAX, "owner", faults);
     let mut ids = BTreeMap::new();
     let mut accounts = BTreeMap::new();
@@ -265,11 +268,15 @@ pub(super) fn read_owners(
                 logical.accounts.push(AccountOwner { account, owner });
             }
         }
+        if let Some(listed) = networks(s, "addresses", faults) {
+            addresses.push((owner, listed.value));
+        }
         if let (Some(id), Some(name)) = (id, name) {
             logical.owners.push(Owner { owner, id: id.value, name: name.value, orders_max });
         }
         section.finish(faults);
     }
+    addresses
 }
 
 /// Keeps at most `count_max` tables; more of them is one fault, not one for each.

@@ -1,8 +1,8 @@
 //! Orders that end before they are filled: a client's cancel, and the sweep of a session.
 //!
-//! A cancel is judged by the table in `refusals.rs`. A sweep is nobody's request: a window of cancel
-//! on disconnect is over, or a session is being finished. It emits one report an order and is cut
-//! where the outbox is full; the orders that are left are what it goes on with.
+//! A cancel is judged by the table in `refusals.rs`. A sweep is nobody's request: a window of
+//! cancel on disconnect is over, or a session is being finished. It emits one report an order and
+//! is cut where the outbox is full; the orders that are left are what it goes on with.
 
 use super::apply::{Engine, Progress, unreachable_slot};
 use super::dedup::{KeyIdx, KeyState};

@@ -20,8 +20,8 @@ const NIL: u32 = u32::MAX;
 
 /// The lists of all sessions.
 ///
-/// Invariants: an order's slot is in the list of its session and in no other; `is_rising` holds only
-/// if every id in the list is below the next.
+/// Invariants: an order's slot is in the list of its session and in no other; `is_rising` holds
+/// only if every id in the list is below the next.
 #[derive(Debug)]
 pub struct SessionOrders {
     lists: Box<[List]>,

@@ -1,8 +1,8 @@
 //! Records of a session's line and of time: bind, gap, down, finishing, final, Tick.
 //!
 //! A Tick, and a FinishedSending, may have far more to say than an outbox holds. What is left of
-//! them is a few numbers ([`Unfinished`]) and what the engine is in the middle of; the rest is found
-//! again where it stands.
+//! them is a few numbers ([`Unfinished`]) and what the engine is in the middle of; the rest is
+//! found again where it stands.
 
 use super::Machine;
 use crate::engine::apply::Progress;
@@ -150,8 +150,8 @@ impl Machine {
         self.go_on(out)
     }
 
-    /// Goes on with the record until it is done or the outbox is full: the engine's part first, then
-    /// the timers that have come.
+    /// Goes on with the record until it is done or the outbox is full: the engine's part first,
+    /// then the timers that have come.
     pub(super) fn go_on(&mut self, out: &mut Outbox) -> Progress {
         loop {
             let progress = self.with_reporter(out, |engine, rep| engine.resume(rep));

@@ -11,12 +11,15 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::credentials::{self, KEY_ID_BYTES_MAX, KeyError, MAC_BYTES, SECRET_BYTES_MIN, parse};
 use crate::limits::LOGON_CLOCK_SKEW_MAX;
+use crate::vocabulary::network::{Address, Network, is_allowed};
 use crate::vocabulary::units::{Nanos, OwnerIdx, Text};
 
 /// The keys of all owners, fixed at start-up.
 #[derive(Debug)]
 pub struct Keys {
     keys: Box<[Key]>,
+    /// From where each owner may log on; empty for anywhere.
+    networks: Box<[Box<[Network]>]>,
     /// Stands in for an unknown key, so that it costs the same.
     decoy: credentials::Key,
 }
@@ -38,9 +41,50 @@ pub struct Signer {
     pub key_id: Text<KEY_ID_BYTES_MAX>,
 }
 
-/// Credentials are wrong; nobody is told why.
+/// Credentials are wrong. The peer is not told why; the audit is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BadCredentials;
+pub struct BadCredentials(pub CredentialFault);
+
+/// What is wrong with credentials: the first that applies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CredentialFault {
+    /// They are not of the form key id, bar, 64 hex digits.
+    Malformed,
+    /// No such key.
+    UnknownKey,
+    /// The MAC is another.
+    Mac,
+    /// The key is no longer live.
+    KeyEnded,
+    /// The timestamp is too far from this node's clock.
+    Clock,
+    /// The owner does not log on from there.
+    Address,
+    /// The session id is zero.
+    NoId,
+    /// The session is another owner's.
+    Owner,
+    /// The timestamp is not newer than the session's last.
+    Replayed,
+}
+
+impl CredentialFault {
+    /// For the audit.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Malformed => "credentials are malformed",
+            Self::UnknownKey => "the key is unknown",
+            Self::Mac => "the MAC is wrong",
+            Self::KeyEnded => "the key is no longer live",
+            Self::Clock => "the timestamp is too far from the clock",
+            Self::Address => "the owner may not come from this address",
+            Self::NoId => "the session id is zero",
+            Self::Owner => "the session is another owner's",
+            Self::Replayed => "the timestamp is not newer than the last one",
+        }
+    }
+}
 
 impl Key {
     /// A key of `owner`; `secret` is decoded, `not_after` is wall-clock time.
@@ -64,7 +108,19 @@ impl Keys {
             return Err(KeyError::Twice);
         }
         let decoy = credentials::Key::try_new("decoy", &[0; SECRET_BYTES_MIN])?;
-        Ok(Self { keys: keys.into(), decoy })
+        Ok(Self { keys: keys.into(), networks: Box::default(), decoy })
+    }
+
+    /// Lets owners log on from these networks alone; those without any, from everywhere.
+    #[must_use]
+    pub fn with_networks(mut self, lists: &[(OwnerIdx, Vec<Network>)]) -> Self {
+        let count = lists.iter().map(|(owner, _)| usize::from(owner.0) + 1).max().unwrap_or(0);
+        let mut networks = vec![Box::default(); count];
+        for (owner, list) in lists {
+            networks[usize::from(owner.0)] = list.clone().into_boxed_slice();
+        }
+        self.networks = networks.into();
+        self
     }
 
     /// Who signed `block` of a frame of `template`, if its key is live at `now_wall` and its
@@ -74,10 +130,11 @@ impl Keys {
         template: u16,
         block: &[u8],
         credentials: &[u8],
-        now_wall: Nanos,
-        timestamp: Nanos,
+        (now_wall, timestamp): (Nanos, Nanos),
+        peer: Address,
     ) -> Result<Signer, BadCredentials> {
-        let (id, claimed) = parse(credentials).unwrap_or((&[], [0; MAC_BYTES]));
+        let parsed = parse(credentials);
+        let (id, claimed) = parsed.unwrap_or((&[], [0; MAC_BYTES]));
         let id = padded(id).unwrap_or_default();
         let mut found = None;
         for key in &self.keys {
@@ -89,13 +146,28 @@ impl Keys {
         let is_signed = key.mac(template, block).ct_eq(&claimed);
         let skew = now_wall.since(timestamp).max(timestamp.since(now_wall));
         let is_live = found.is_some_and(|key| key.not_after.is_none_or(|end| now_wall <= end));
-        let is_good = is_signed & Choice::from(u8::from(is_live && skew <= LOGON_CLOCK_SKEW_MAX));
+        let is_from = found.is_some_and(|key| self.is_allowed(key.owner, peer));
+        let is_fresh = skew <= LOGON_CLOCK_SKEW_MAX;
+        let is_good = is_signed & Choice::from(u8::from(is_live && is_from && is_fresh));
         match found {
             Some(key) if bool::from(is_good) => {
                 Ok(Signer { owner: key.owner, key_id: *key.signs.id() })
             }
-            Some(_) | None => Err(BadCredentials),
+            // The answer waits for its grid, so what is found out here tells nobody anything.
+            Some(_) | None => Err(BadCredentials(match (parsed, found) {
+                (None, _) => CredentialFault::Malformed,
+                (Some(_), None) => CredentialFault::UnknownKey,
+                _ if !bool::from(is_signed) => CredentialFault::Mac,
+                _ if !is_live => CredentialFault::KeyEnded,
+                _ if !is_fresh => CredentialFault::Clock,
+                _ => CredentialFault::Address,
+            })),
         }
+    }
+
+    fn is_allowed(&self, owner: OwnerIdx, peer: Address) -> bool {
+        let list = self.networks.get(usize::from(owner.0));
+        is_allowed(list.map_or(&[], |list| list), peer)
     }
 }
 
@@ -111,6 +183,7 @@ mod tests {
 
     const NOW: Nanos = Nanos(1_700_000_000_000_000_000);
     const SECRET: [u8; 32] = [0xa1; 32];
+    const HERE: Address = Address(1);
     const NEGOTIATE_MAC: &str = "9f91fbefb26b766dea473f365a5f8dbe078d053e51b869f4e4f94bfbc5f0b1a3";
     const ESTABLISH_MAC: &str = "ccce337aa406faeca431a36ae0d092789273467bfd8f565252ca180802c761ed";
 
@@ -149,7 +222,10 @@ mod tests {
             let made = credentials::Key::try_new("firm-a", &SECRET).unwrap().sign(template, &block);
             assert_eq!(std::str::from_utf8(made.as_bytes()), Ok(text.as_str()));
             let signer = Signer { owner: OwnerIdx(0), key_id: Text::new("firm-a") };
-            assert_eq!(keys().verify(template, &block, text.as_bytes(), NOW, NOW), Ok(signer));
+            assert_eq!(
+                keys().verify(template, &block, text.as_bytes(), (NOW, NOW), HERE),
+                Ok(signer)
+            );
         }
     }
 
@@ -190,10 +266,47 @@ mod tests {
             if let Some(at) = *flip {
                 block[at] ^= 1;
             }
-            let came =
-                keys().verify(*template, &block, credentials.as_bytes(), NOW, Nanos(*timestamp));
+            let came = keys().verify(
+                *template,
+                &block,
+                credentials.as_bytes(),
+                (NOW, Nanos(*timestamp)),
+                HERE,
+            );
             assert_eq!(came.is_ok(), *is_good, "{label}");
         }
+    }
+
+    /// The peer is told one thing, the audit what it was; an owner may be bound to its networks.
+    #[test]
+    fn the_audit_learns_the_cause_and_owners_have_their_networks() {
+        let near = Network::parse("10.0.0.0/8").unwrap();
+        let lists = [(OwnerIdx(0), vec![near]), (OwnerIdx(2), vec![])];
+        let keys = keys().with_networks(&lists);
+        let at = |text: &str| Address::of(text.parse().unwrap());
+        let good = format!("firm-a|{NEGOTIATE_MAC}");
+        let wrong = good.replace("9f91", "9f92");
+        let ended = format!("old|{NEGOTIATE_MAC}");
+        let late = Nanos(NOW.0 + 6 * Nanos::SECOND.0);
+        #[rustfmt::skip]
+        let rows = [
+            (good.as_str(),     NOW,  "10.1.1.1",         None),
+            (good.as_str(),     NOW,  "::ffff:10.1.1.1",  None),
+            (good.as_str(),     NOW,  "11.1.1.1",         Some(CredentialFault::Address)),
+            (good.as_str(),     NOW,  "::1",              Some(CredentialFault::Address)),
+            ("firm-a",          NOW,  "10.1.1.1",         Some(CredentialFault::Malformed)),
+            (wrong.as_str(),    NOW,  "11.1.1.1",         Some(CredentialFault::Mac)),
+            (ended.as_str(),    late, "10.1.1.1",         Some(CredentialFault::KeyEnded)),
+            (good.as_str(),     late, "10.1.1.1",         Some(CredentialFault::Clock)),
+        ];
+        for (text, wall, peer, fault) in rows {
+            let block = negotiate_block();
+            let came = keys.verify(1, &block, text.as_bytes(), (wall, NOW), at(peer));
+            assert_eq!(came.err(), fault.map(BadCredentials), "{text} from {peer}");
+        }
+        let unknown = format!("firm-c|{NEGOTIATE_MAC}");
+        let came = keys.verify(1, &negotiate_block(), unknown.as_bytes(), (NOW, NOW), at("::1"));
+        assert_eq!(came.err(), Some(BadCredentials(CredentialFault::UnknownKey)));
     }
 
     #[test]

@@ -173,8 +173,8 @@ impl Established {
         }
     }
 
-    /// The client sends nothing more. Behind a shut gate nothing can be journaled: it is dropped like
-    /// a message, and the client asks again.
+    /// The client sends nothing more. Behind a shut gate nothing can be journaled: it is dropped
+    /// like a message, and the client asks again.
     fn on_finished_sending(
         &mut self,
         session_id: SessionId,

@@ -1,5 +1,5 @@
-//! Which slot a session id has: a fixed index, so that a logon costs one look-up and not a walk over
-//! 65,536 slots that are larger than a cache line each.
+//! Which slot a session id has: a fixed index, so that a logon costs one look-up and not a walk
+//! over 65,536 slots that are larger than a cache line each.
 //!
 //! Open addressing with linear probing over slot numbers; the ids themselves stand in the slots and
 //! are compared there. Ids are chosen by clients, so the hash is keyed. A removal closes the gap

@@ -9,16 +9,17 @@
 //! With two faults the first one is told (ruling F15), so that every node answers alike. Whatever
 //! stands behind the credentials is told only to a peer that has them. A refusal changes nothing.
 
-use super::auth::{BadCredentials, Signer};
+use super::auth::{BadCredentials, CredentialFault, Signer};
 use super::bindings::{Bindable, ConnectionIdx};
+use super::credentials::parse;
 use super::logical::{CodTerms, OpenRefusal};
-use super::node_view::NodeView;
+use super::node_view::{FailedLogon, NodeView};
 use crate::limits::{COD_WINDOW_MS_MAX, KEEPALIVE_MS_MAX, KEEPALIVE_MS_MIN};
 use crate::vocabulary::fix::{
     CodType, EstablishmentRejectCode, FlowType, NULL_U8, NegotiationRejectCode, ReportLevel,
 };
 use crate::vocabulary::message::{NULL_U32, NULL_U64};
-use crate::vocabulary::units::{Nanos, Seq, SessionId, SessionIdx};
+use crate::vocabulary::units::{Nanos, Seq, SessionId, SessionIdx, Text};
 use crate::wire::frame::Frame;
 
 /// A refusal: what the peer is told.
@@ -26,6 +27,8 @@ use crate::wire::frame::Frame;
 pub(super) struct Refusal<C> {
     pub(super) code: C,
     pub(super) reason: &'static str,
+    /// What the audit is told, where it is more than the peer may know.
+    pub(super) fault: Option<CredentialFault>,
 }
 
 /// The fields of a Negotiate.
@@ -70,11 +73,14 @@ pub(super) fn try_negotiate(
     node: &mut NodeView<'_>,
 ) -> Result<(SessionIdx, Signer), Refusal<NegotiationRejectCode>> {
     use NegotiationRejectCode as Code;
-    let no = |code, reason| Err(Refusal { code, reason });
+    let no = |code, reason| Err(Refusal { code, reason, fault: None });
+    let bad =
+        |fault| Err(Refusal { code: Code::Credentials, reason: CREDENTIALS, fault: Some(fault) });
     let verified = verify(wall, frame, asked.credentials, asked.timestamp, node);
     let signer = match verified {
         Ok(signer) if asked.session_id != SessionId::NONE => signer,
-        Ok(_) | Err(BadCredentials) => return no(Code::Credentials, CREDENTIALS),
+        Ok(_) => return bad(CredentialFault::NoId),
+        Err(BadCredentials(fault)) => return bad(fault),
     };
     if !node.is_primary {
         return no(Code::NotPrimary, NOT_PRIMARY);
@@ -104,21 +110,19 @@ pub(super) fn try_establish(
     node: &mut NodeView<'_>,
 ) -> Result<Bind, Refusal<EstablishmentRejectCode>> {
     use EstablishmentRejectCode as Code;
-    let no = |code, reason| Err(Refusal { code, reason });
+    let no = |code, reason| Err(Refusal { code, reason, fault: None });
+    let bad =
+        |fault| Err(Refusal { code: Code::Credentials, reason: CREDENTIALS, fault: Some(fault) });
     let verified = verify(wall, frame, asked.credentials, asked.timestamp, node);
     let found = node.sessions.find_admitted(asked.session_id);
-    let is_its_own = |signer: Signer, session| {
-        node.sessions.owner_admitted(session) == signer.owner
-            && asked.timestamp > node.sessions.logon_time_admitted(session)
-    };
+    let is_owners = |owner| found.is_none_or(|s| node.sessions.owner_admitted(s) == owner);
+    let is_newer = found.is_none_or(|s| asked.timestamp > node.sessions.logon_time_admitted(s));
     let signer = match verified {
-        Ok(signer)
-            if asked.session_id != SessionId::NONE
-                && found.is_none_or(|session| is_its_own(signer, session)) =>
-        {
-            signer
-        }
-        Ok(_) | Err(BadCredentials) => return no(Code::Credentials, CREDENTIALS),
+        Err(BadCredentials(fault)) => return bad(fault),
+        Ok(_) if asked.session_id == SessionId::NONE => return bad(CredentialFault::NoId),
+        Ok(signer) if !is_owners(signer.owner) => return bad(CredentialFault::Owner),
+        Ok(_) if !is_newer => return bad(CredentialFault::Replayed),
+        Ok(signer) => signer,
     };
     if !node.is_primary {
         return no(Code::NotPrimary, NOT_PRIMARY);
@@ -153,7 +157,8 @@ pub(super) fn try_establish(
 fn try_options(
     asked: &Establish<'_>,
 ) -> Result<(CodTerms, ReportLevel), Refusal<EstablishmentRejectCode>> {
-    let no = |reason| Err(Refusal { code: EstablishmentRejectCode::Unspecified, reason });
+    let no =
+        |reason| Err(Refusal { code: EstablishmentRejectCode::Unspecified, reason, fault: None });
     let given = |code| if code == NULL_U8 { 0 } else { code };
     let Some(cod_type) = CodType::from_wire(given(asked.cancel_on_disconnect_type)) else {
         return no("cancel on disconnect type: expected 0 to 3");
@@ -178,5 +183,15 @@ fn verify(
     timestamp: Nanos,
     node: &NodeView<'_>,
 ) -> Result<Signer, BadCredentials> {
-    node.keys.verify(frame.template, frame.block(), credentials, wall, timestamp)
+    let (block, times) = (frame.block(), (wall, timestamp));
+    node.keys.verify(frame.template, block, credentials, times, node.peer)
+}
+
+impl<C> Refusal<C> {
+    /// What the audit is told of this refusal.
+    pub(super) fn failed(&self, credentials: &[u8]) -> FailedLogon {
+        let id = parse(credentials).and_then(|(id, _)| std::str::from_utf8(id).ok());
+        let cause = self.fault.map_or(self.reason, CredentialFault::text);
+        FailedLogon { key_id: id.map(Text::new), cause }
+    }
 }

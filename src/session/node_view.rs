@@ -7,7 +7,8 @@ use super::outgoing::Outgoing;
 use super::report_log::ReportLog;
 use crate::vocabulary::fix::{AckLevel, GateCause};
 use crate::vocabulary::message::SessionMessage;
-use crate::vocabulary::units::{Epoch, Index, Seq};
+use crate::vocabulary::network::Address;
+use crate::vocabulary::units::{Epoch, Index, Seq, Text};
 
 /// What a transport borrows of its node for one input.
 pub struct NodeView<'a> {
@@ -29,6 +30,19 @@ pub struct NodeView<'a> {
     pub is_primary: bool,
     /// Credentials that may still be checked in this turn.
     pub credential_checks_left: &'a mut u32,
+    /// Where the peer is.
+    pub peer: Address,
+    /// A logon that is refused in this input, for the audit.
+    pub failed: &'a mut Option<FailedLogon>,
+}
+
+/// A refused logon, as the audit is told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FailedLogon {
+    /// The key it named, if that was well formed.
+    pub key_id: Option<Text<32>>,
+    /// Why, in our words.
+    pub cause: &'static str,
 }
 
 /// A gate that is shut.

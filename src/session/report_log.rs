@@ -198,9 +198,9 @@ impl ReportLog {
         &mut rest[..REPORT_BYTES_MAX]
     }
 
-    /// Forgets the reports of `session`, whose slot may be another's from now on: that one's numbers
-    /// begin anew. The entries stay until they are overwritten, and are found by nobody. No cursor
-    /// of the session is used any more.
+    /// Forgets the reports of `session`, whose slot may be another's from now on: that one's
+    /// numbers begin anew. The entries stay until they are overwritten, and are found by nobody. No
+    /// cursor of the session is used any more.
     pub fn forget(&mut self, session: SessionIdx) {
         let links = &mut self.links[session.0 as usize];
         (links.first, links.last) = (NOWHERE, NOWHERE);

@@ -47,6 +47,8 @@ pub struct Connection {
     pub is_peer_closed: bool,
     /// When the socket was accepted.
     pub opened_at: Nanos,
+    /// Where the peer is, while there is one.
+    pub peer: Option<SocketAddr>,
     index: ConnectionIdx,
     stream: Option<TcpStream>,
     stage: Stage,
@@ -123,16 +125,18 @@ impl Connection {
             is_blocked: false,
             is_peer_closed: false,
             opened_at: Nanos(0),
+            peer: None,
             stream: None,
             stage: Stage::Free,
         }
     }
 
     /// Takes over an accepted socket.
-    pub fn open(&mut self, stream: TcpStream, now: Nanos) {
+    pub fn open(&mut self, stream: TcpStream, peer: SocketAddr, now: Nanos) {
         assert!(self.stage == Stage::Free, "a slot carries one connection");
         self.transport = Transport::new(self.index, now);
         self.opened_at = now;
+        self.peer = Some(peer);
         self.outgoing = Outgoing::default();
         self.input.consume(self.input.pending().len());
         self.bound = None;
@@ -152,12 +156,6 @@ impl Connection {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.stage == Stage::Open
-    }
-
-    /// The peer's address, for a log.
-    #[must_use]
-    pub fn peer(&self) -> Option<SocketAddr> {
-        self.stream.as_ref().and_then(|stream| stream.peer_addr().ok())
     }
 
     /// One `recv`. Input after the last message is discarded.
@@ -233,6 +231,7 @@ impl Connection {
             "a bound session is journaled as down before its slot is free"
         );
         self.stage = Stage::Free;
+        self.peer = None;
         self.stream.take()
     }
 }

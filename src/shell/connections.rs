@@ -5,6 +5,8 @@
 //! order those are served. Deadlines stand apart from the slots, so that looking for the ones that
 //! are due touches a few cache lines and not every connection.
 
+use std::collections::VecDeque;
+
 use super::connection::Connection;
 use super::poll::Readiness;
 use super::round::Round;
@@ -22,6 +24,8 @@ pub struct Connections {
     pub bindings: Bindings,
     /// Where output is gathered for one `send`; shared, since a send never waits.
     pub scratch: Box<[u8]>,
+    /// Who has not logged on yet, the oldest first, and when each came; some may have since.
+    pub waiting: VecDeque<(ConnectionIdx, Nanos)>,
     /// Who waits for the answer to a Negotiate.
     pub opening: Vec<(SessionIdx, ConnectionIdx)>,
     slots: Box<[Connection]>,
@@ -44,6 +48,7 @@ impl Connections {
         Self {
             bindings: Bindings::new(session_count_max),
             scratch: present(SEND_BYTES, 0, u8::MAX),
+            waiting: VecDeque::with_capacity(count + 1),
             opening: Vec::with_capacity(count),
             slots: (0..connection_count_max).map(ConnectionIdx).map(Connection::free).collect(),
             free: (0..connection_count_max).rev().map(ConnectionIdx).collect(),
@@ -77,6 +82,29 @@ impl Connections {
     /// Takes a free slot.
     pub fn take_free(&mut self) -> Option<ConnectionIdx> {
         self.free.pop()
+    }
+
+    /// Notes that a connection has come and not logged on yet.
+    pub fn note_waiting(&mut self, connection: ConnectionIdx) {
+        self.waiting.push_back((connection, self.get(connection).opened_at));
+    }
+
+    /// The oldest connection without a logon, if there are `count_max` of them: it gives way.
+    pub fn take_oldest_waiting(&mut self, count_max: u32) -> Option<ConnectionIdx> {
+        let count_max = count_max as usize;
+        if self.waiting.len() < count_max {
+            return None;
+        }
+        // Only now is it asked who has logged on meanwhile, or is another connection in its slot.
+        let slots = &self.slots;
+        self.waiting.retain(|(connection, opened_at)| {
+            let slot = &slots[connection.0 as usize];
+            slot.is_open() && slot.opened_at == *opened_at && slot.transport.awaits_logon()
+        });
+        if self.waiting.len() < count_max {
+            return None;
+        }
+        self.waiting.pop_front().map(|(oldest, _)| oldest)
     }
 
     /// Gives a slot back; its socket is closed.

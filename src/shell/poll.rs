@@ -96,10 +96,10 @@ impl Sockets {
     }
 
     /// The next connection that waits, if there is one.
-    pub fn accept(&mut self) -> Option<TcpStream> {
+    pub fn accept(&mut self) -> Option<(TcpStream, SocketAddr)> {
         let listener = self.listener.as_ref().filter(|_| self.is_listener_ready)?;
         match listener.accept() {
-            Ok((stream, _)) => Some(stream),
+            Ok(accepted) => Some(accepted),
             Err(error) => {
                 // Out of file descriptors or a connection that died in the queue: asked again
                 // later.

@@ -1,17 +1,17 @@
-//! From sockets to the journal: accept, receive, cut frames, admit, append.
+//! From sockets to the journal: receive, cut frames, admit, append.
 
 use super::clock;
 use super::connection::Received;
 use super::downs::DOWNS_A_TURN_MAX;
-use super::poll::ACCEPTS_A_TURN_MAX;
 use super::side::Notice;
 use super::turn::Node;
 use crate::limits::{FRAMES_A_CONNECTION_MAX, FRAMES_A_TURN_MAX};
 use crate::session::act::{Act, Down, Dropped, How};
 use crate::session::bindings::ConnectionIdx;
-use crate::session::node_view::{Closing, NodeView};
+use crate::session::node_view::{Closing, FailedLogon, NodeView};
 use crate::telemetry::counters::Counter;
 use crate::vocabulary::fix::{GateCause, TerminationCode};
+use crate::vocabulary::network::Address;
 use crate::vocabulary::record::{DownCause, RecordBody};
 use crate::vocabulary::units::{Index, Nanos, SessionIdx, Text};
 use crate::wire::decode::{CANONICAL_BYTES_MAX, canonical, keys_named};
@@ -34,55 +34,6 @@ enum Front {
 }
 
 impl Node {
-    /// Takes waiting connections, as many as a turn may and as there are slots.
-    pub(super) fn accept(&mut self, now: Nanos) -> u32 {
-        let mut accepted = 0;
-        while accepted < ACCEPTS_A_TURN_MAX
-            && self.sockets.may_accept()
-            && let Some(mut stream) = self.sockets.accept()
-        {
-            accepted += 1;
-            self.make_room_for_logon(now);
-            let Some(connection) = self.connections.take_free() else {
-                self.counters.add(Counter::AcceptRefusals, 1);
-                continue;
-            };
-            if self.sockets.register(&mut stream, connection).is_err() {
-                self.connections.give_back(connection);
-                self.counters.add(Counter::AcceptRefusals, 1);
-                continue;
-            }
-            self.connections.get_mut(connection).open(stream, now);
-            self.count_connections();
-            self.connections.mark_ready(connection);
-            self.note_deadline(now, connection);
-            self.counters.add(Counter::Accepts, 1);
-        }
-        accepted
-    }
-
-    /// Drops the oldest connection without a session when there are too many of them.
-    fn make_room_for_logon(&mut self, now: Nanos) {
-        let is_waiting = |c: &ConnectionIdx| self.connections.get(*c).transport.awaits_logon();
-        if self.connections.count() < self.logon_connections_max {
-            return;
-        }
-        let waiting = self.connections.in_use().filter(is_waiting);
-        if waiting.count() < self.logon_connections_max as usize {
-            return;
-        }
-        let oldest = self
-            .connections
-            .in_use()
-            .filter(is_waiting)
-            .min_by_key(|c| self.connections.get(*c).opened_at);
-        if let Some(oldest) = oldest {
-            self.counters.add(Counter::LogonDrops, 1);
-            self.notify_refused(oldest, "it gave way to a newer connection");
-            self.lose(now, oldest);
-        }
-    }
-
     /// One `recv` from each connection that may have input, and its frames, within the bounds.
     pub(super) fn receive(&mut self, now: Nanos) -> u32 {
         let count = self.connections.ready_len();
@@ -180,6 +131,7 @@ impl Node {
             self.sequencer.machine.prefetch(session, keys_named(&frame));
         }
         let released = self.sequencer.commit.released();
+        let mut failed = None;
         let mut view = NodeView {
             sessions: self.sequencer.machine.sessions_mut(),
             keys: &self.keys,
@@ -190,6 +142,8 @@ impl Node {
             gate: closing,
             is_primary: true,
             credential_checks_left: &mut self.credential_checks_left,
+            peer: slot.peer.map_or(Address::default(), |peer| Address::of(peer.ip())),
+            failed: &mut failed,
         };
         let act = slot.transport.on_frame(now, wall, &frame, &mut view);
         if let Act::AppendMessage { session } = act {
@@ -201,6 +155,10 @@ impl Node {
             return Front::Taken(octets);
         }
         let template = frame.template;
+        if let Some(FailedLogon { key_id, cause }) = failed {
+            let peer = self.connections.get(connection).peer;
+            self.notify(Notice::LogonFailed { peer, key_id, cause });
+        }
         self.count_end(connection, Some(template), act);
         if template == RETRANSMIT_REQUEST && act == Act::Nothing {
             self.counters.add(Counter::Retransmissions, 1);
@@ -281,22 +239,21 @@ impl Node {
     /// A frame ended its connection: by Terminate, a refused logon, or a breach of the protocol.
     fn count_end(&mut self, connection: ConnectionIdx, template: Option<u16>, act: Act) {
         let Act::End { down, .. } = act else { return };
-        let (counter, why) = match (template, down) {
-            (_, Some(Down { cause: DownCause::Terminate, .. })) | (Some(TERMINATE), None) => return,
-            (Some(NEGOTIATE | ESTABLISH), None) => {
-                (Counter::LogonRefusals, "the logon was refused")
+        match (template, down) {
+            (_, Some(Down { cause: DownCause::Terminate, .. })) | (Some(TERMINATE), None) => {}
+            // Told already, with its cause.
+            (Some(NEGOTIATE | ESTABLISH), None) => self.counters.add(Counter::LogonRefusals, 1),
+            (Some(_) | None, Some(_)) => self.counters.add(Counter::Breaches, 1),
+            (Some(_) | None, None) => {
+                self.counters.add(Counter::Breaches, 1);
+                self.notify_refused(connection, "a breach of the protocol");
             }
-            (Some(_) | None, _) => (Counter::Breaches, "a breach of the protocol"),
-        };
-        self.counters.add(counter, 1);
-        if down.is_none() {
-            self.notify_refused(connection, why);
         }
     }
 
     /// A connection ends before it had a session.
     pub(super) fn notify_refused(&mut self, connection: ConnectionIdx, why: &str) {
-        let peer = self.connections.get(connection).peer();
+        let peer = self.connections.get(connection).peer;
         self.notify(Notice::Refused { peer, why: Text::new(why) });
     }
 
@@ -391,8 +348,12 @@ impl Node {
         let slot = self.connections.get_mut(connection);
         slot.is_ready = false;
         slot.is_sending = false;
+        let peer = slot.peer;
         if let Some(mut stream) = slot.close() {
             self.sockets.deregister(&mut stream);
+        }
+        if let Some(peer) = peer {
+            self.addresses.remove(Address::of(peer.ip()));
         }
         self.connections.give_back(connection);
         self.count_connections();

@@ -52,6 +52,15 @@ pub enum Notice {
         /// Why, for a human.
         why: Text<64>,
     },
+    /// A logon was refused.
+    LogonFailed {
+        /// Its address, while it is known.
+        peer: Option<SocketAddr>,
+        /// The key it named, if that was well formed.
+        key_id: Option<Text<32>>,
+        /// Why, in our words.
+        cause: &'static str,
+    },
     /// A peer read too slowly and was closed; it recovers by number.
     SlowReader {
         /// Its session.

@@ -1,10 +1,10 @@
 //! Who asked for ReplicationStatus, and when it is told (ruling F10).
 //!
-//! A change of level, epoch or members is told at once; positions move with every order and are told
-//! at most every 100 ms. A round over those who asked is begun when there is something to tell, goes
-//! on over several turns if they are many, and takes everybody's own pace into account: who was told
-//! less than 100 ms ago, or has not read what it was sent, is told in the next round, which then
-//! comes even if nothing moves any more.
+//! A change of level, epoch or members is told at once; positions move with every order and are
+//! told at most every 100 ms. A round over those who asked is begun when there is something to
+//! tell, goes on over several turns if they are many, and takes everybody's own pace into account:
+//! who was told less than 100 ms ago, or has not read what it was sent, is told in the next round,
+//! which then comes even if nothing moves any more.
 
 use super::round::Round;
 use crate::limits::STATUS_INTERVAL;

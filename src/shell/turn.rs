@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use thiserror::Error;
 
 use super::activate::Activated;
+use super::addresses::{AddressLimits, Addresses};
 use super::clock::Clock;
 use super::connections::Connections;
 use super::downs::Downs;
@@ -31,6 +32,7 @@ use crate::session::auth::Keys;
 use crate::session::report_log::ReportLog;
 use crate::telemetry::counters::{Counter, Counters};
 use crate::vocabulary::fix::GateCause;
+use crate::vocabulary::network::Network;
 use crate::vocabulary::record::RecordBody;
 use crate::vocabulary::units::{Index, Nanos};
 
@@ -43,6 +45,10 @@ pub struct Node {
     pub(super) sequencer: Sequencer,
     pub(super) sockets: Sockets,
     pub(super) connections: Connections,
+    /// Where connections may come from; empty for anywhere.
+    pub(super) listen_allow: Box<[Network]>,
+    /// Connections of each address.
+    pub(super) addresses: Addresses,
     /// Who asked for ReplicationStatus.
     pub(super) statuses: Statuses,
     /// Ends that are journaled when the gate opens.
@@ -94,12 +100,22 @@ impl Node {
     ) -> Self {
         let Activated { ring, machine, clock, epoch, .. } = activated;
         let session_count_max = machine.sessions().capacity();
+        let hash_seed = machine.capacities().hash_seed;
         let local = &config.local;
         Self {
             clock,
             sequencer: Sequencer::new(ring, machine, log, epoch),
             sockets,
             connections: Connections::new(local.connection_count_max, session_count_max),
+            listen_allow: local.listen_allow.clone().into(),
+            addresses: Addresses::new(
+                local.connection_count_max,
+                AddressLimits {
+                    count_max: local.connections_per_address_max,
+                    rate: local.connections_per_address_rate,
+                },
+                hash_seed,
+            ),
             statuses: Statuses::new(local.connection_count_max),
             downs: Downs::new(session_count_max),
             keys,

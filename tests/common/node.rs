@@ -52,6 +52,7 @@ pub(crate) fn small(dir: &Path) -> Config {
     local.report_ring_bytes = 4 << 20;
     local.connection_count_max = 16;
     local.logon_connections_max = 16;
+    local.connections_per_address_rate = 0;
     let capacities = &mut config.logical.capacities;
     capacities.session_count_max = 64;
     capacities.resend_window = 1024;
@@ -83,7 +84,7 @@ impl Rig {
             .keys
             .iter()
             .map(|key| Key::new(&key.id, key.owner, key.secret.octets(), key.not_after).unwrap());
-        let keys = Keys::new(keys.collect()).unwrap();
+        let keys = Keys::new(keys.collect()).unwrap().with_networks(&local.owner_addresses);
         let report_bytes = usize::try_from(local.report_ring_bytes).unwrap();
         let mut log = ReportLog::new(report_bytes, config.logical.capacities.session_count_max);
         let activated = activate(config, &mut Rebuild(&mut log))?;

@@ -175,8 +175,8 @@ fn a_session_is_finished_over_tcp_and_its_id_is_gone() {
     assert_eq!(crate::journaled_count(dir.path(), "SessionOpen"), 1);
 }
 
-/// Ruling F02: what is lost behind a shut gate is journaled as lost when it opens; its window starts
-/// then, and nobody binds the session before.
+/// Ruling F02: what is lost behind a shut gate is journaled as lost when it opens; its window
+/// starts then, and nobody binds the session before.
 #[test]
 fn a_line_lost_behind_a_shut_gate_is_lost_when_it_opens() {
     let dir = tempdir().unwrap();

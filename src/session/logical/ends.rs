@@ -1,4 +1,5 @@
-//! How a session ends: cancel on disconnect (ruling F09), finalization (F13), being forgotten (F37).
+//! How a session ends: cancel on disconnect (ruling F09), finalization (F13), being forgotten
+//! (F37).
 //!
 //! ```text
 //! bound --Terminate, or any other end--> unbound --window--> its orders are cancelled
@@ -8,9 +9,9 @@
 //! ```
 //!
 //! Nothing here happens by itself: a deadline is only found by a Tick, and a deadline that a Tick
-//! has not found yet is taken away by an Establish. Windows run in journaled time, which is what the
-//! client counts too. Forgetting runs in active time, so that a wrong clock at a takeover keeps an
-//! id longer, never shorter.
+//! has not found yet is taken away by an Establish. Windows run in journaled time, which is what
+//! the client counts too. Forgetting runs in active time, so that a wrong clock at a takeover keeps
+//! an id longer, never shorter.
 //!
 //! Between the Tick that forgets a session and its application the shell admits input. Admission
 //! therefore treats a session as forgotten as soon as it is due ([`Sessions::is_over`]): nothing is
@@ -146,8 +147,8 @@ impl Sessions {
         window.into_iter().chain(forget).min()
     }
 
-    /// Takes the earliest deadline that has come at `time`: ties by kind, then by session. A session
-    /// to be forgotten keeps its deadline until [`Self::forget`] or [`Self::begin_unused`].
+    /// Takes the earliest deadline that has come at `time`: ties by kind, then by session. A
+    /// session to be forgotten keeps its deadline until [`Self::forget`] or [`Self::begin_unused`].
     pub fn take_due(&mut self, time: Nanos) -> Option<Due> {
         let is_due = |(due, _): &(Nanos, SessionIdx)| *due <= time;
         let window = self.windows.first().filter(is_due);
@@ -172,8 +173,8 @@ impl Sessions {
         self.slots[session.0 as usize].provisional.is_final || due.is_some_and(|due| due <= now)
     }
 
-    /// Judges the last number of a FinishedSending before it is journaled: none below it is missing,
-    /// some are (they become a NotApplied), or it cannot be.
+    /// Judges the last number of a FinishedSending before it is journaled: none below it is
+    /// missing, some are (they become a NotApplied), or it cannot be.
     pub fn admit_finishing(&mut self, session: SessionIdx, last: Seq) -> GapCheck {
         if last.0 == u64::MAX || last.next() < self.expected_admitted(session) {
             return GapCheck::TooFar;

@@ -87,8 +87,8 @@ impl Transport {
         self.terminate(now, &breach, node.out, node.bindings)
     }
 
-    /// The session is final: its client only has to say that it leaves. A keep-alive may still be on
-    /// its way.
+    /// The session is final: its client only has to say that it leaves. A keep-alive may still be
+    /// on its way.
     fn on_frame_finished(&mut self, now: Nanos, frame: &Frame<'_>, node: &mut NodeView<'_>) -> Act {
         let breach = match decode_inbound(frame) {
             Ok(Inbound::Session(SessionMessage::Terminate { .. })) => {
@@ -121,16 +121,16 @@ impl Transport {
                 let (owner, key_id) = (signer.owner, signer.key_id);
                 Act::AppendOpen { session, id, owner, key_id, timestamp }
             }
-            Err(refusal) => self.refuse(
-                now,
-                node.out,
-                &SessionMessage::NegotiationReject {
+            Err(refusal) => {
+                *node.failed = Some(refusal.failed(asked.credentials));
+                let message = SessionMessage::NegotiationReject {
                     session_id: id,
                     request_timestamp: timestamp,
                     code: refusal.code.wire(),
                     reason: refusal.reason.as_bytes(),
-                },
-            ),
+                };
+                self.refuse(now, node.out, &message)
+            }
         }
     }
 
@@ -149,6 +149,7 @@ impl Transport {
         let bind = match try_establish(now, wall, frame, asked, node) {
             Ok(bind) => bind,
             Err(refusal) => {
+                *node.failed = Some(refusal.failed(asked.credentials));
                 return self.refuse(
                     now,
                     node.out,
