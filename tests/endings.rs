@@ -1,8 +1,6 @@
 //! How a session ends, by script: cancel on disconnect (ruling F09), finalization (F13), being
 //! forgotten (F37). Every deadline is found by a Tick and by nothing else.
 
-#![expect(clippy::unwrap_used, reason = "a script that cannot be followed ends the test")]
-
 mod common;
 
 use common::*;
@@ -313,13 +311,14 @@ fn who_is_lost_half_way_finishes_again() {
     }
 }
 
-/// A session that is finishing, loses its line and had said that it leaves: reason 13.
+/// What brings a bench to where the record cannot follow.
+type Step = fn(&mut Bench);
+
 #[test]
 fn records_that_contradict_an_end_are_refused() {
     let session = SessionIdx(0);
     let finishing = |next| RecordBody::SessionFinishing { session, next_seq_no: Seq(next) };
     let last = RecordBody::SessionFinal { session };
-    type Step = fn(&mut Bench);
     #[rustfmt::skip]
     let rows: [(&str, Step, RecordBody<'static>); 10] = [
         ("final before finishing",   |_| {},                            last),

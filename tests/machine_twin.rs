@@ -193,9 +193,9 @@ impl Generator {
         let (is_free, stage, is_bound) = (false, 0, false);
         let peer = Peer { is_free, stage, owner, expected: 1, is_bound, logon: 1, numbers };
         if free.is_some() {
-            self.peers[slot] = peer
+            self.peers[slot] = peer;
         } else {
-            self.peers.push(peer)
+            self.peers.push(peer);
         }
         Some(self.stored(&open(session, owner)))
     }

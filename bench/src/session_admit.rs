@@ -6,7 +6,7 @@
 //! request. Each session remembers its last numbers, so an admission touches one random line of
 //! that memory.
 
-use tidegate::session::logical::{Admission, Sessions};
+use tidegate::session::logical::{Admission, CodTerms, Sessions};
 use tidegate::vocabulary::random::SplitMix;
 use tidegate::vocabulary::units::{Nanos, OwnerIdx, Seq, SessionId, SessionIdx};
 
@@ -35,7 +35,7 @@ pub(crate) fn run(plan: &Plan) -> Vec<Row> {
         id[..4].copy_from_slice(&index.to_le_bytes());
         let opened = sessions.on_open(SessionIdx(index), SessionId(id), OwnerIdx(0), Nanos(1));
         assert!(opened, "a new session opens");
-        let _ = sessions.on_bind(SessionIdx(index), None, Nanos(2));
+        let _ = sessions.on_bind(SessionIdx(index), None, Nanos(2), CodTerms::NONE);
     }
     let mut numbers: Vec<u64> = vec![1; session_count as usize];
     let mut random = SplitMix(plan.seed);

@@ -69,7 +69,11 @@ pub(crate) fn reports(plan: &Plan, count: usize) -> Vec<Report> {
         loop {
             reports.extend(out.events().iter().filter_map(|event| match event {
                 Event::Report { report, .. } => Some(*report),
-                Event::Opened { .. } | Event::Bound { .. } | Event::Down { .. } => None,
+                Event::Opened { .. }
+                | Event::Bound { .. }
+                | Event::Down { .. }
+                | Event::Finishing { .. }
+                | Event::Forgotten { .. } => None,
             }));
             machine.drain(&mut out, &mut nowhere);
             match progress {

@@ -67,18 +67,18 @@ impl SessionOrders {
     #[inline]
     pub fn add(&mut self, session: SessionIdx, slot: OrderSlot, id: OrderId, orders: &Orders) {
         let list = &mut self.lists[session.0 as usize];
-        let last = list.tail;
+        let before = list.tail;
         list.tail = slot.0;
         list.count += 1;
-        if last == NIL {
+        if before == NIL {
             list.head = slot.0;
             list.is_rising = true;
         } else {
-            let before = orders.get(OrderSlot(last)).map(|order| order.order_id);
-            list.is_rising &= before.is_some_and(|before| before < id);
-            self.links[last as usize].next = slot.0;
+            let last_id = orders.get(OrderSlot(before)).map(|order| order.order_id);
+            list.is_rising &= last_id.is_some_and(|last_id| last_id < id);
+            self.links[before as usize].next = slot.0;
         }
-        self.links[slot.0 as usize] = Link { prev: last, next: NIL };
+        self.links[slot.0 as usize] = Link { prev: before, next: NIL };
     }
 
     /// The order in `slot` leaves its session.

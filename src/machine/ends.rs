@@ -5,7 +5,7 @@
 //! found again where it stands.
 
 use super::Machine;
-use crate::engine::apply::Progress;
+use crate::engine::apply::{Engine, Progress};
 use crate::engine::outbox::Outbox;
 use crate::limits::{CANCELS_A_TICK_MAX, TIMERS_A_TICK_MAX};
 use crate::session::logical::{CodTerms, Due, Stage};
@@ -154,7 +154,7 @@ impl Machine {
     /// then the timers that have come.
     pub(super) fn go_on(&mut self, out: &mut Outbox) -> Progress {
         loop {
-            let progress = self.with_reporter(out, |engine, rep| engine.resume(rep));
+            let progress = self.with_reporter(out, Engine::resume);
             if progress == Progress::More || !out.has_room_for_step() {
                 return Progress::More;
             }

@@ -17,7 +17,7 @@ use crate::vocabulary::units::{Nanos, OwnerIdx, Text};
 /// The keys of all owners, fixed at start-up.
 #[derive(Debug)]
 pub struct Keys {
-    keys: Box<[Key]>,
+    all: Box<[Key]>,
     /// From where each owner may log on; empty for anywhere.
     networks: Box<[Box<[Network]>]>,
     /// Stands in for an unknown key, so that it costs the same.
@@ -108,7 +108,7 @@ impl Keys {
             return Err(KeyError::Twice);
         }
         let decoy = credentials::Key::try_new("decoy", &[0; SECRET_BYTES_MIN])?;
-        Ok(Self { keys: keys.into(), networks: Box::default(), decoy })
+        Ok(Self { all: keys.into(), networks: Box::default(), decoy })
     }
 
     /// Lets owners log on from these networks alone; those without any, from everywhere.
@@ -137,7 +137,7 @@ impl Keys {
         let (id, claimed) = parsed.unwrap_or((&[], [0; MAC_BYTES]));
         let id = padded(id).unwrap_or_default();
         let mut found = None;
-        for key in &self.keys {
+        for key in &self.all {
             if *key.signs.id().octets() == id {
                 found = Some(key);
             }

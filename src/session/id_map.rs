@@ -61,8 +61,8 @@ impl IdMap {
                 break;
             }
             // It may move into the hole unless its own home lies behind the hole.
-            let home = self.home(id_of(SessionIdx(moved)));
-            if place.wrapping_sub(home) & around >= place.wrapping_sub(hole) & around {
+            let wanted = self.home(id_of(SessionIdx(moved)));
+            if place.wrapping_sub(wanted) & around >= place.wrapping_sub(hole) & around {
                 self.places[hole] = moved;
                 hole = place;
             }
@@ -110,16 +110,13 @@ mod tests {
             let mut twin = BTreeMap::<SessionId, u32>::new();
             for step in 0..1_500 {
                 let id = SessionId([u8::try_from(random.below(30)).unwrap(); 16]);
-                match twin.remove(&id) {
-                    Some(_) => map.remove(id, |s| ids[s.0 as usize]),
-                    None => {
-                        let free = (0..20).find(|slot| !twin.values().any(|taken| taken == slot));
-                        if let Some(slot) = free {
-                            ids[slot as usize] = id;
-                            map.insert(id, SessionIdx(slot));
-                            twin.insert(id, slot);
-                        }
-                    }
+                let free = (0..20).find(|slot| !twin.values().any(|taken| taken == slot));
+                if twin.remove(&id).is_some() {
+                    map.remove(id, |s| ids[s.0 as usize]);
+                } else if let Some(slot) = free {
+                    ids[slot as usize] = id;
+                    map.insert(id, SessionIdx(slot));
+                    twin.insert(id, slot);
                 }
                 for octet in 0..30 {
                     let id = SessionId([octet; 16]);

@@ -67,14 +67,13 @@ impl Addresses {
         let AddressLimits { count_max, rate } = self.limits;
         let set = self.set_of(source);
         let known = set.iter().position(|p| p.source == source && !p.is_free(now));
-        let at = match known {
-            Some(at) => at,
-            None => {
-                let idle = (0..WAYS).filter(|at| set[*at].count == 0);
-                let at = idle.min_by_key(|at| set[*at].rests_at).ok_or(AddressRefusal::Full)?;
-                set[at] = Place { source, count: 0, rests_at: now };
-                at
-            }
+        let at = if let Some(at) = known {
+            at
+        } else {
+            let idle = (0..WAYS).filter(|at| set[*at].count == 0);
+            let at = idle.min_by_key(|at| set[*at].rests_at).ok_or(AddressRefusal::Full)?;
+            set[at] = Place { source, count: 0, rests_at: now };
+            at
         };
         let place = &mut set[at];
         if place.count >= count_max {

@@ -142,7 +142,7 @@ impl Node {
             gate: closing,
             is_primary: true,
             credential_checks_left: &mut self.credential_checks_left,
-            peer: slot.peer.map_or(Address::default(), |peer| Address::of(peer.ip())),
+            peer: slot.peer.map(|peer| Address::of(peer.ip())).unwrap_or_default(),
             failed: &mut failed,
         };
         let act = slot.transport.on_frame(now, wall, &frame, &mut view);

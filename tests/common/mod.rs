@@ -14,7 +14,7 @@ use tidegate::limits::REPORT_BYTES_MAX;
 use tidegate::machine::{ApplyError, Machine};
 use tidegate::replay::{self, ReplayError};
 use tidegate::vocabulary::event::{Event, Report, ReportBody};
-use tidegate::vocabulary::fix::{CodType, MarketPhase, ReportLevel};
+use tidegate::vocabulary::fix::{CodType, MarketPhase, ReportLevel, RestatementReason};
 use tidegate::vocabulary::message::{
     ClientMessage, NULL_I64, NULL_U64, NewOrderSingle, OrderCancelRequest, OrderStatusRequest,
 };
@@ -470,7 +470,7 @@ pub(crate) fn line(report: &Report) -> String {
         }
         ReportBody::Canceled(r) => {
             let orig = r.orig_cl_ord_id.map_or_else(|| "-".into(), |id| format!("c{id}"));
-            let why = r.exec_restatement_reason.map_or(0, |reason| reason.wire());
+            let why = r.exec_restatement_reason.map_or(0, RestatementReason::wire);
             let why = if why == 0 { String::new() } else { format!(" reason {why}") };
             format!("canceled c{} orig {orig} cum {}{why}", r.cl_ord_id, r.cum_qty)
         }

@@ -309,10 +309,11 @@ impl Peer {
     }
 
     /// A signed Establish of the session with this number that asks for status messages.
-    pub(crate) fn establish_with_status(&self, number: u8) -> Vec<u8> {
+    pub(crate) fn establish_with_status(number: u8) -> Vec<u8> {
         let mut session_id = [0x5e; 16];
         session_id[15] = number;
-        let (id, octet) = if number % 2 == 0 { ("firm-a", 0xa1) } else { ("firm-b", 0xb2) };
+        let (id, octet) =
+            if number.is_multiple_of(2) { ("firm-a", 0xa1) } else { ("firm-b", 0xb2) };
         let key = ClientKey::try_new(id, &[octet; 32]).unwrap();
         let timestamp = wall();
         let encode = |credentials: &[u8]| {

@@ -212,7 +212,7 @@ fn a_session_that_asked_is_told_the_status() {
     peer.hang_up();
     rig.until(&mut [], "down", |rig, _| rig.get(Counter::Ends) == 1);
     peer.open(&rig);
-    let octets = peer.establish_with_status(0);
+    let octets = Peer::establish_with_status(0);
     peer.raw(&octets);
     let statuses = |peer: &mut Peer| {
         peer.read_frames();

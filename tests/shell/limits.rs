@@ -137,13 +137,13 @@ fn the_audit_is_told_why_a_logon_failed() {
     let mut rig = Rig::start(&small(dir.path()));
     let mut stranger = Peer::new(0);
     stranger.open(&rig);
-    let mut octets = stranger.establish_with_status(0);
+    let mut octets = Peer::establish_with_status(0);
     let last = octets.len() - 1;
     octets[last] = if octets[last] == b'0' { b'1' } else { b'0' };
     stranger.raw(&octets);
     rig.until(&mut [], "refused", |rig, _| rig.get(Counter::LogonRefusals) == 1);
     assert_eq!(refusals(&rig), ["firm-a: the MAC is wrong"]);
-    let unknown = stranger.establish_with_status(0);
+    let unknown = Peer::establish_with_status(0);
     let mut again = open(&rig, 0);
     again.raw(&unknown);
     rig.until(&mut [], "refused", |rig, _| rig.get(Counter::LogonRefusals) == 2);
