@@ -114,7 +114,10 @@ fn networks_and_bounds_of_addresses_arrive() {
                     behind the prefix; came ";
     let local = |written: &str, expected: &str| check_key("local", written, expected);
     local("listen_allow = '::1'", &format!("listen_allow: {expected}\"::1\""));
-    local("listen_allow = ['10.0.0.1/8']", &format!("listen_allow: {expected}an array of 1 value"));
+    local(
+        "listen_allow = ['10.0.0.1/8']",
+        &format!("listen_allow: {expected}an array of 1 values"),
+    );
     local("audit_file = ''", "audit_file: expected a path; came \"\"");
     let bound = "connections_per_address_max: expected an integer in [1, 1024]; came ";
     local("connections_per_address_max = 0", &format!("{bound}0"));
@@ -207,7 +210,8 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
         &[
             "3: local: expected a known key: listen, data_dir, node, core, idle, lock_memory, \
              open_at_start, config, journal_ring_bytes, report_ring_bytes, reader_lag_max, \
-             connection_count_max, logon_connections_max, keys_file, demo_keys; came key \
+             connection_count_max, connections_per_address_max, connections_per_address_rate, \
+             logon_connections_max, listen_allow, audit_file, keys_file, demo_keys; came key \
              \"listen_adress\"",
             "4: local: expected a known key, perhaps `data_dir`; came key \"datadir\"",
         ],

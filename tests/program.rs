@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot be built ends the test")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -416,4 +416,27 @@ fn a_thousand_connections_trade() {
     assert_eq!(stopped["counters"]["sessions_established"], 1000, "{stopped}");
     assert_eq!(stopped["counters"]["connections_refused"], 0, "{stopped}");
     assert_eq!(digests(&stopped), digests(&home.replay()));
+}
+
+/// Failed logons stand in a file of their own, a JSON object a line, whatever a stranger sends.
+#[test]
+fn failed_logons_are_written_to_the_audit_file() {
+    let home = Home::new();
+    home.configure("audit_file = \"audit.jsonl\"", CAPACITIES, MARKET);
+    let served = home.serve();
+    let mut stranger = std::net::TcpStream::connect(&served.address).unwrap();
+    stranger.write_all(b"\x1b[2J\nGET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    // It is told and closed.
+    stranger.set_read_timeout(Some(WAIT_MAX)).unwrap();
+    stranger.read_to_end(&mut answer).unwrap();
+    assert!(!answer.is_empty());
+    served.process.signal(Signal::SIGTERM);
+    let ended = served.process.end();
+    assert_eq!(ended.code, Some(0), "{}", ended.text());
+    let text = fs::read_to_string(home.path("audit.jsonl")).unwrap();
+    let line: Value = serde_json::from_str(text.trim_end()).unwrap();
+    assert_eq!(line["cause"], "a breach of the protocol");
+    assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{text}");
+    assert!(line["key"].is_null() && !text.contains('\u{1b}'), "{text}");
 }

@@ -527,6 +527,38 @@ mod tests {
         }
     }
 
+    /// A slot is another session's: its numbers begin anew, cross the same marks while those of the
+    /// forgotten one still stand in the ring, and are overwritten in their turn.
+    #[test]
+    fn a_forgotten_session_leaves_nothing_behind() {
+        for seed in 0..20 {
+            let mut random = SplitMix(seed);
+            let mut log = ReportLog::new(1 << 16, 2);
+            let mut twin = Twin { entries: Vec::new(), size: 1 << 16 };
+            let mut next = [1; 2];
+            for step in 0..3_000 {
+                let at = usize::try_from(random.below(2)).unwrap();
+                let session = u32::try_from(at).unwrap();
+                if next[at] > 260 && random.below(100) == 0 {
+                    log.forget(SessionIdx(session));
+                    let of_it = twin.entries.iter_mut().filter(|kept| kept.session == session);
+                    of_it.for_each(|kept| kept.session = u32::MAX);
+                    next[at] = 1;
+                    assert_eq!(log.next_number(SessionIdx(session)), None);
+                }
+                append(&mut log, &mut twin, session, next[at], 24);
+                next[at] += 1;
+                for (session, next) in (0..).zip(next) {
+                    let number = random.below(next + 2);
+                    let found =
+                        log.find(SessionIdx(session), Seq(number)).map(|e| e.frame.to_vec());
+                    let wanted = twin.live(session, number).map(|kept| kept.frame.clone());
+                    assert_eq!(found, wanted, "seed {seed} step {step} number {number}");
+                }
+            }
+        }
+    }
+
     /// Long runs of one session cross many marks; every live number is found.
     #[test]
     fn every_live_number_is_found_over_many_marks() {

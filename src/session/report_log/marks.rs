@@ -117,6 +117,9 @@ impl Marks {
     }
 }
 
+/// One mark in a stride of live reports. The oldest reports of a session may be gone while a mark
+/// stays: one more a session, also when its slot changed hands, as a new session begins at number 1
+/// and only the oldest of those in the ring has lost reports.
 fn slot_count(entry_count_max: usize, session_count: usize) -> usize {
     let stride = usize::try_from(STRIDE).unwrap_or(usize::MAX);
     let mark_count_max = entry_count_max / stride + session_count + 1;
