@@ -46,6 +46,7 @@ impl Home {
             [local]
             listen = "{address}"
             data_dir = "data"
+            hot_dir = "."
             idle = "park"
             demo_keys = true
             journal_ring_bytes = "4 MiB"
