@@ -17,6 +17,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+#[path = "market.rs"]
+mod market;
+
+use market::{CAPACITIES, MARKET};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::{TempDir, tempdir};
@@ -53,38 +57,7 @@ impl Home {
             report_ring_bytes = "4 MiB"
             reader_lag_max = "1 MiB"
 
-            [capacities]
-            session_count_max = 64
-            resend_window = 256
-            key_count_max = 16384
-            order_count_max = 4096
-
-            [[instrument]]
-            symbol = "AAA"
-            tick = "0.01"
-            lot = 1
-            low_limit = "0.01"
-            high_limit = "1000000"
-
-            [[owner]]
-            id = 1
-            name = "Firm A"
-            accounts = [1001, 1002]
-            orders_max = 4096
-
-            [[owner]]
-            id = 2
-            name = "Firm B"
-            accounts = [2001, 2002]
-            orders_max = 4096
-
-            [[key]]
-            id = "firm-a"
-            owner = 1
-
-            [[key]]
-            id = "firm-b"
-            owner = 2
+            {CAPACITIES}{MARKET}
             "#
         );
         fs::write(home.path("t.toml"), config).unwrap();

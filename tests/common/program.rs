@@ -12,7 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+#[path = "market.rs"]
+mod market;
+
 use crossbeam_channel::{Receiver, unbounded};
+pub(crate) use market::{CAPACITIES, MARKET};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -113,43 +117,6 @@ pub(crate) fn ended<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ended {
 pub(crate) struct Home {
     pub(crate) dir: TempDir,
 }
-
-pub(crate) const CAPACITIES: &str = "
-    [capacities]
-    session_count_max = 64
-    resend_window = 256
-    key_count_max = 16384
-    order_count_max = 4096
-";
-
-pub(crate) const MARKET: &str = r#"
-    [[instrument]]
-    symbol = "AAA"
-    tick = "0.01"
-    lot = 1
-    low_limit = "0.01"
-    high_limit = "1000000"
-
-    [[owner]]
-    id = 1
-    name = "Firm A"
-    accounts = [1001, 1002]
-    orders_max = 4096
-
-    [[owner]]
-    id = 2
-    name = "Firm B"
-    accounts = [2001, 2002]
-    orders_max = 4096
-
-    [[key]]
-    id = "firm-a"
-    owner = 1
-
-    [[key]]
-    id = "firm-b"
-    owner = 2
-"#;
 
 impl Home {
     pub(crate) fn new() -> Self {
